@@ -35,6 +35,11 @@ void loop_advance(struct loop *loop, uint64_t ms); // fake clock: fires what fal
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_wall_ms(const struct loop *loop);
 
+// Working space shared by everybody on the loop; its content is valid until the callback that filled it
+// returns. For layers that turn bytes into other bytes (decryption) so that no connection needs its own.
+#define LOOP_SCRATCH_SIZE (32u * 1024)
+char *loop_scratch(struct loop *loop);
+
 // --- timers: embedded in their owner; a stopped timer costs nothing --------------------------------
 
 struct loop_timer;
@@ -74,12 +79,14 @@ void loop_post(struct loop *loop, void (*on_message)(void *argument), void *argu
 
 // --- signals and children: one loop of the process, the main thread's ------------------------------
 
-// Blocks the signal for the process and delivers it to the loop instead. One handler per signal.
+// Blocks the signal for the process and delivers it to the loop instead. One handler per signal. Call
+// it before threads are made, which inherit the mask; children inherit it as well and reset it.
 void loop_signal_watch(struct loop *loop, int signal_number,
                        void (*on_signal)(void *owner, int signal_number), void *owner);
 
 // Reports the end of a child (status as from waitpid). Works with many children at once; exits of
-// processes nobody asked about are reaped silently when reap_all is set (process 1 of a world).
+// processes nobody asked about are reaped silently when reap_all is set (process 1 of a world). When pid
+// is no child of ours its end is reported with status -1.
 void loop_child_watch(struct loop *loop, pid_t pid,
                       void (*on_exit)(void *owner, pid_t pid, int status), void *owner);
 void loop_child_unwatch(struct loop *loop, pid_t pid);

@@ -41,7 +41,9 @@ struct socket {
     const struct socket_events *events;
     struct loop_fd watch;
     struct loop_task close_task;
+    struct loop_task error_task; // reports a failed write
     int fd;
+    int error_number;
     bool reading;
     bool connecting;
     bool want_write;
@@ -51,7 +53,7 @@ struct socket {
 void socket_init(struct socket *socket, struct loop *loop, const struct socket_events *events);
 // Takes a connected, non-blocking descriptor (from a listener).
 void socket_attach(struct socket *socket, int fd);
-// Starts connecting; bind_to (may be NULL) is the local address, mark (0: none) SO_MARK.
+// Starts connecting; bind_to (may be NULL) is the local address.
 enum err socket_connect(struct socket *socket, const struct sockaddr *to, socklen_t to_size,
                         const struct sockaddr *bind_to, socklen_t bind_size, struct error *err);
 
@@ -78,11 +80,12 @@ struct acceptor {
     struct loop_timer pause;
     acceptor_fn *on_accept; // owns fd (non-blocking, close-on-exec) from then on
     int fd;
+    bool starved; // out of descriptors; said once until an accept succeeds
 };
 
 void acceptor_init(struct acceptor *acceptor, struct loop *loop, acceptor_fn *on_accept);
 // Takes a listening descriptor (net/address.h makes them); closes it at acceptor_stop().
 void acceptor_start(struct acceptor *acceptor, int fd);
-void acceptor_stop(struct acceptor *acceptor); // idempotent
+void acceptor_stop(struct acceptor *acceptor); // idempotent; in on_accept the memory stays till it returns
 
 #endif
