@@ -72,7 +72,7 @@ bool base64_decode(struct arena *arena, struct str text, struct str *ret_bytes)
         }
     }
     // Padding completes the last group or is left out; a lone digit holds less than a byte.
-    if (digits == 1 || (padding != 0 && padding + digits != 4)) {
+    if (digits == 1 || (padding != 0 && (digits == 0 || padding + digits != 4))) {
         return false;
     }
     if (digits >= 2) {
