@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the files of this folder share: the inputs of one generation and its output.
+#ifndef CONTROL_GEN_GEN_INTERNAL_H
+#define CONTROL_GEN_GEN_INTERNAL_H
+
+#include "base/map.h"
+#include "control/gen/gen.h"
+#include "control/gen/wire.h"
+
+#define GEN_OUTBOUND_PORT 15001u
+#define GEN_INBOUND_PORT 15006u
+
+struct gen {
+    struct arena *arena;
+    const struct snapshot *snapshot;
+    const struct mesh_proxy *proxy;
+    struct gen_resources *out;
+    struct map own_addresses; // service addresses of the proxy's own cluster → service
+};
+
+void gen_add(struct gen *gen, struct str name, void *message);
+
+// --- names (facts every part must agree on) ------------------------------------------------------------
+
+struct str gen_cluster_name(struct gen *gen, const struct mesh_service *service, uint32_t port); // "outbound|80||host"
+struct str gen_sni(struct gen *gen, const struct mesh_service *service, uint32_t port);          // "outbound_.80_._.host"
+struct str gen_inbound_name(struct gen *gen, uint32_t port);                                     // "inbound|80||"
+
+// --- views of the snapshot -------------------------------------------------------------------------------
+
+// The address this proxy calls the service by; empty for headless ones, and for a service of another
+// cluster whose address means a different service here (clusters may use the same address range).
+struct str gen_service_address(const struct gen *gen, const struct mesh_service *service);
+
+// A port of the proxy's own workload that services send traffic to.
+struct gen_target {
+    const struct mesh_service *service;
+    const struct mesh_port *port;
+    uint32_t number; // where the workload listens
+};
+typedef VEC(struct gen_target) gen_target_vec;
+
+// By port number, one service per port: the oldest. Caller: vec_done.
+void gen_targets(const struct gen *gen, gen_target_vec *ret_targets);
+
+// Servers in mode AUTO_PASSTHROUGH of the Gateways that select this router: does one expose the host?
+bool gen_is_passthrough_router(const struct gen *gen);
+bool gen_passthrough_exposes(const struct gen *gen, struct str hostname);
+
+// --- parts -----------------------------------------------------------------------------------------------
+
+void gen_clusters(struct gen *gen);
+void gen_endpoints(struct gen *gen, struct str cluster_name);
+void gen_listeners(struct gen *gen);
+void gen_outbound_listeners(struct gen *gen);
+void gen_inbound_listener(struct gen *gen);
+void gen_gateway_listeners(struct gen *gen);
+void gen_route(struct gen *gen, struct str name);
+
+// Filters and chains (filters.c).
+WireFilter *gen_tcp_proxy(struct gen *gen, struct str cluster, bool log);
+WireFilter *gen_metadata_exchange(struct gen *gen);
+WireHcm *gen_hcm(struct gen *gen, bool is_inbound, struct str stat_prefix);
+WireFilter *gen_hcm_filter(struct gen *gen, const WireHcm *hcm);
+WireListenerFilter *gen_tls_inspector(struct gen *gen);
+WireListenerFilter *gen_http_inspector(struct gen *gen);
+WireListenerFilter *gen_original_dst(struct gen *gen);
+WireFilterChainMatch *gen_match(struct gen *gen, uint32_t port, const char *transport,
+                                const char *const *alpn, size_t alpn_count);
+WireAccessLog *gen_access_log(struct gen *gen);             // NULL: off
+WireAccessLog *gen_access_log_of_unmatched(struct gen *gen); // only connections no chain took; NULL: off
+
+// ALPN tokens of mesh mTLS, as the client announces them.
+extern const char *const gen_alpn_all_mesh[5];  // any protocol
+extern const char *const gen_alpn_mesh_http[3]; // detected HTTP
+extern const char *const gen_alpn_mesh_tcp[2];
+extern const char *const gen_alpn_plain_http[2];
+
+#endif

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mesh/snapshot.h"
+
+#include "base/memory.h"
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot)
+{
+    __atomic_add_fetch(&snapshot->references, 1, __ATOMIC_RELAXED);
+    return snapshot;
+}
+
+void snapshot_unref(struct snapshot *snapshot)
+{
+    if (snapshot == NULL || __atomic_sub_fetch(&snapshot->references, 1, __ATOMIC_ACQ_REL) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < snapshot->service_count; i++) {
+        mesh_service_unref(snapshot->services[i]);
+    }
+    map_done(&snapshot->services_by_hostname);
+    arena_done(&snapshot->arena);
+    mem_free(snapshot);
+}
+
+struct mesh_service *snapshot_service(const struct snapshot *snapshot, struct str hostname)
+{
+    return map_get(&snapshot->services_by_hostname, hostname);
+}
+
+static bool config_equal(const struct mesh_config *a, const struct mesh_config *b)
+{
+    return str_equal(a->trust_domain, b->trust_domain) && str_equal(a->domain, b->domain) &&
+           str_equal(a->root_namespace, b->root_namespace) &&
+           str_equal(a->access_log_file, b->access_log_file) && str_equal(a->mesh_id, b->mesh_id) &&
+           str_equal(a->discovery_address, b->discovery_address) &&
+           a->connect_timeout_s == b->connect_timeout_s && a->auto_mtls == b->auto_mtls &&
+           a->registry_only == b->registry_only;
+}
+
+static bool server_equal(const struct mesh_gateway_server *a, const struct mesh_gateway_server *b)
+{
+    if (a->port != b->port || a->protocol != b->protocol || a->tls != b->tls ||
+        a->host_count != b->host_count || !str_equal(a->name, b->name)) {
+        return false;
+    }
+    for (size_t i = 0; i < a->host_count; i++) {
+        if (!str_equal(a->hosts[i], b->hosts[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool gateway_equal(const struct mesh_gateway *a, const struct mesh_gateway *b)
+{
+    if (!str_equal(a->ns, b->ns) || !str_equal(a->name, b->name) ||
+        !str_equal(a->created, b->created) || a->server_count != b->server_count ||
+        !mesh_labels_equal(&a->selector, &b->selector)) {
+        return false;
+    }
+    for (size_t i = 0; i < a->server_count; i++) {
+        if (!server_equal(&a->servers[i], &b->servers[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool mesh_network_gateways_equal(const struct snapshot *a, const struct snapshot *b)
+{
+    if (a->network_gateway_count != b->network_gateway_count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->network_gateway_count; i++) {
+        const struct mesh_network_gateway *x = &a->network_gateways[i];
+        const struct mesh_network_gateway *y = &b->network_gateways[i];
+        if (x->port != y->port || !str_equal(x->network, y->network) ||
+            !str_equal(x->cluster, y->cluster) || !str_equal(x->address, y->address)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool snapshot_equal(const struct snapshot *a, const struct snapshot *b)
+{
+    if (a->service_count != b->service_count || a->gateway_count != b->gateway_count ||
+        !config_equal(&a->config, &b->config) || !mesh_network_gateways_equal(a, b)) {
+        return false;
+    }
+    for (size_t i = 0; i < a->service_count; i++) {
+        if (a->services[i] != b->services[i]) { // shared when equal: see mesh/ingest.c
+            return false;
+        }
+    }
+    for (size_t i = 0; i < a->gateway_count; i++) {
+        if (!gateway_equal(&a->gateways[i], &b->gateways[i])) {
+            return false;
+        }
+    }
+    return true;
+}
