@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// yaml: YAML 1.1 as Kubernetes reads it, into the tree of codec/json, and back. Scalars follow the
-// YAML 1.2 core schema with the extra booleans Kubernetes' library knows (yes/no/on/off are strings
-// there too); quoted scalars are strings. Anchors and aliases are resolved with a bound on the expanded
-// size; tags other than the core ones and duplicate keys are errors. Positions in errors.
+// yaml: YAML as Kubernetes' tools read it, into the tree of codec/json, and back. Plain scalars resolve as
+// kubectl resolves them (observed): YAML 1.1 booleans, y/n, yes/no and on/off included, in lower, upper and
+// capitalized spelling; null, ~ and nothing; integers in bases 2, 8, 10 and 16 with a sign and underscores;
+// floats, written as JSON numbers; anything else, dates too, is a string. Quoted and block scalars are
+// strings. Keys become the text of what they resolve to. Merge keys (<<) work. Anchors and aliases are
+// resolved with a bound on the expanded size. Duplicate keys, infinities, and tags other than the core
+// ones are errors. Errors say line and column.
 #ifndef CODEC_YAML_YAML_H
 #define CODEC_YAML_YAML_H
 
 #include "codec/json/json.h"
 
 #define YAML_DOCUMENTS_MAX 4096u
+#define YAML_DEPTH_MAX JSON_DEPTH_MAX
+#define YAML_VALUES_MAX (4u * 1024 * 1024)    // of one text, aliases expanded
+#define YAML_ALIASED_MAX (256u * 1024)        // values that came by aliases
 
 struct yaml_documents {
     struct json_value **items; // empty documents are left out

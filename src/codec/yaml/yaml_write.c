@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The writer: block style as kubectl prints it (lists not indented under their key), strings plain where
+// they read back as the same string, as a literal block when they have several lines, else in double
+// quotes with JSON's escapes, which YAML's double quotes contain.
+#include "codec/yaml/yaml_internal.h"
+
+#define INDENT_MAX 512u
+
+static void write_block(const struct json_value *value, unsigned indent, struct buf *out);
+
+static void write_indent(unsigned indent, struct buf *out)
+{
+    size_t blanks = indent < INDENT_MAX ? indent : INDENT_MAX;
+    memset(buf_reserve(out, blanks), ' ', blanks);
+    buf_commit(out, blanks);
+}
+
+// --- strings ---------------------------------------------------------------------------------------
+
+static bool is_plain_byte(unsigned char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '-' || c == '.' || c == '/' || c == '+' || c == '=' || c == '(' || c == ')' || c == '~' ||
+           c == ';' || c == '^' || c == '$';
+}
+
+// A careful subset of YAML's plain scalars: what is doubtful gets quotes.
+static bool can_be_plain(struct str s)
+{
+    if (s.size == 0 || !is_plain_byte((unsigned char)s.data[0]) || s.data[0] == '=' ||
+        s.data[s.size - 1] == ':' || s.data[s.size - 1] == ' ' || str_equal(s, STR("<<")) ||
+        str_starts_with(s, STR("---")) || str_starts_with(s, STR("...")) ||
+        (s.data[0] == '-' && (s.size == 1 || s.data[1] == ' '))) {
+        return false;
+    }
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = (unsigned char)s.data[i];
+        bool is_colon = c == ':' && i + 1 < s.size && s.data[i + 1] != ' ';
+        bool is_hash = c == '#' && s.data[i - 1] != ' ';
+        bool is_inner = c == ' ' || c == ',' || c == '@' || c == '%' || c == '*' || c == '&' || c == '!';
+        if (!is_plain_byte(c) && !is_colon && !is_hash && !is_inner) {
+            return false;
+        }
+    }
+    struct arena arena = {0};
+    struct str number = STR_EMPTY;
+    bool is_string = yaml_plain_resolve(&arena, s, &number) == YAML_PLAIN_STRING;
+    arena_done(&arena);
+    return is_string;
+}
+
+// A literal block keeps everything as it is, so only printable ASCII lines without blanks at the ends go
+// there: a line of blanks or a leading blank would need indentation marks.
+static bool can_be_literal(struct str s)
+{
+    bool at_line_start = true;
+    bool has_newline = false;
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = (unsigned char)s.data[i];
+        if (c == '\n') {
+            has_newline = true;
+            if (i == 0 || s.data[i - 1] == '\n' || s.data[i - 1] == ' ') {
+                return false;
+            }
+            at_line_start = true;
+            continue;
+        }
+        if (c < 0x20 || c >= 0x7f || (c == ' ' && i == 0)) {
+            return false;
+        }
+        at_line_start = false;
+    }
+    return has_newline && (at_line_start || s.data[s.size - 1] != ' ');
+}
+
+static void write_literal(struct str s, unsigned indent, struct buf *out)
+{
+    bool ends_line = s.data[s.size - 1] == '\n';
+    buf_append_str(out, ends_line ? STR("|\n") : STR("|-\n"));
+    struct str rest = ends_line ? str_sub(s, 0, s.size - 1) : s;
+    while (rest.data != NULL) {
+        struct str line = str_split(&rest, '\n');
+        write_indent(indent, out);
+        buf_append_str(out, line);
+        buf_append_char(out, '\n');
+    }
+}
+
+static void write_inline_string(struct str s, struct buf *out)
+{
+    if (can_be_plain(s)) {
+        buf_append_str(out, s);
+        return;
+    }
+    struct buf quoted = {0};
+    json_write_string(s, &quoted);
+    struct str text = buf_view(&quoted);
+    for (size_t i = 0; i < text.size; i++) {
+        // DEL is plain in JSON and not printable in YAML.
+        if (text.data[i] == 0x7f) {
+            buf_append_str(out, STR("\\u007f"));
+        } else {
+            buf_append_char(out, text.data[i]);
+        }
+    }
+    buf_done(&quoted);
+}
+
+// --- values ----------------------------------------------------------------------------------------
+
+static bool is_inline(const struct json_value *value)
+{
+    return (value->type != JSON_ARRAY && value->type != JSON_OBJECT) || json_count(value) == 0;
+}
+
+// One line, its end included (several when it is a literal block, whose lines stand at indent).
+static void write_inline(const struct json_value *value, unsigned indent, struct buf *out)
+{
+    if (value->type == JSON_STRING && can_be_literal(value->text)) {
+        write_literal(value->text, indent, out);
+        return;
+    }
+    if (value->type == JSON_STRING) {
+        write_inline_string(value->text, out);
+    } else {
+        json_write(value, out);
+    }
+    buf_append_char(out, '\n');
+}
+
+static void write_members(const struct json_value *object, unsigned indent, bool first_is_placed,
+                          struct buf *out)
+{
+    for (size_t i = 0; i < object->object.count; i++) {
+        const struct json_member *member = &object->object.members[i];
+        if (i > 0 || !first_is_placed) {
+            write_indent(indent, out);
+        }
+        write_inline_string(member->name, out);
+        if (is_inline(member->value)) {
+            buf_append_str(out, STR(": "));
+            write_inline(member->value, indent + 2, out);
+        } else {
+            buf_append_str(out, STR(":\n"));
+            write_block(member->value, member->value->type == JSON_ARRAY ? indent : indent + 2, out);
+        }
+    }
+}
+
+static void write_items(const struct json_value *array, unsigned indent, bool first_is_placed,
+                        struct buf *out)
+{
+    for (size_t i = 0; i < array->array.count; i++) {
+        const struct json_value *item = array->array.items[i];
+        if (i > 0 || !first_is_placed) {
+            write_indent(indent, out);
+        }
+        buf_append_str(out, STR("- "));
+        if (is_inline(item)) {
+            write_inline(item, indent + 2, out);
+        } else if (item->type == JSON_OBJECT) {
+            write_members(item, indent + 2, true, out);
+        } else {
+            write_items(item, indent + 2, true, out);
+        }
+    }
+}
+
+static void write_block(const struct json_value *value, unsigned indent, struct buf *out)
+{
+    if (value->type == JSON_OBJECT) {
+        write_members(value, indent, false, out);
+    } else {
+        write_items(value, indent, false, out);
+    }
+}
+
+void yaml_write(const struct json_value *value, struct buf *out)
+{
+    if (is_inline(value)) {
+        write_inline(value, 0, out);
+    } else {
+        write_block(value, 0, out);
+    }
+}
