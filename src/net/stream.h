@@ -13,8 +13,13 @@
 //
 // Life: made by stream_connect() or stream_accept(), usable for writing at once (bytes wait for the
 // handshake). on_open comes when connected and handshaken; then on_read…, at most one on_eof, and
-// exactly one on_close at the very end, after which the stream frees itself. stream_close() flushes
-// then closes (bounded by STREAM_LINGER_MS); stream_abort() drops at once with a reset.
+// exactly one on_close at the very end, after which the stream frees itself. stream_close() flushes,
+// sends FIN and waits for the peer's (each step bounded by STREAM_LINGER_MS without progress), or drops at
+// once what is not open yet; stream_abort() drops at once with a reset. A stream whose both directions
+// have ended (stream_write_eof() and on_eof) closes itself. A TLS peer that goes without close_notify
+// was cut: that is on_close with ERR_CLOSED, not on_eof.
+//
+// No event is called from inside a function of this header. NULL events make a stream silent.
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
 
@@ -32,6 +37,7 @@
 #define STREAM_CONNECT_MS 10000u   // default of stream_connect_options.timeout_ms
 #define STREAM_HANDSHAKE_MS 15000u // TLS server side
 
+struct buf;
 struct stream;
 
 struct stream_events {
