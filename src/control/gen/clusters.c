@@ -162,18 +162,15 @@ static void add_socket_match(struct gen *gen, WireCluster *cluster, const char *
 static void set_auto_mtls(struct gen *gen, WireCluster *cluster, const struct mesh_service *service,
                           const struct mesh_port *port)
 {
-    static const char *const alpn_http2[] = {"istio"};
-    static const char *const alpn[] = {"istio-peer-exchange", "istio"};
+    static const char *const alpn[] = {"istio-peer-exchange", "istio", "h2"};
     struct arena *arena = gen->arena;
     bool is_http2 = mesh_protocol_is_http2(port->protocol);
     Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext *tls =
         pb_new(arena, &envoy__extensions__transport_sockets__tls__v3__upstream_tls_context__descriptor);
     tls->sni = pb_text(arena, gen_sni(gen, service, port->number));
-    tls->common_tls_context = wire_mesh_tls(arena, is_http2 ? alpn_http2 : alpn, is_http2 ? 1 : 2,
-                                            service->identities, service->identity_count, false);
-    if (is_http2) {
-        PB_PUSH(arena, tls->common_tls_context, alpn_protocols, pb_text(arena, STR("h2")));
-    }
+    tls->common_tls_context =
+        wire_mesh_tls(arena, alpn, is_http2 ? array_count(alpn) : array_count(alpn) - 1,
+                      service->identities, service->identity_count, false);
     add_socket_match(gen, cluster, "tlsMode-istio", "istio",
                      wire_transport_socket(arena, TLS_SOCKET, tls));
     void *raw = pb_new(arena, &envoy__extensions__transport_sockets__raw_buffer__v3__raw_buffer__descriptor);

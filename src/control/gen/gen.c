@@ -3,24 +3,11 @@
 
 #include <stdlib.h>
 
-#include "base/assert.h"
 #include "control/gen/gen_internal.h"
-
-const char *gen_type_url(enum gen_type type)
-{
-    static const char *const urls[GEN_TYPE_COUNT] = {
-        [GEN_CLUSTERS] = "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-        [GEN_ENDPOINTS] = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        [GEN_LISTENERS] = "type.googleapis.com/envoy.config.listener.v3.Listener",
-        [GEN_ROUTES] = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-    };
-    ASSERT((unsigned)type < GEN_TYPE_COUNT);
-    return urls[type];
-}
 
 void gen_add(struct gen *gen, struct str name, void *message)
 {
-    vec_push(&gen->out->items, (struct gen_resource){.name = name, .message = message});
+    vec_push(&gen->out->items, (struct xds_resource){.name = name, .message = message});
 }
 
 struct str gen_cluster_name(struct gen *gen, const struct mesh_service *service, uint32_t port)
@@ -128,27 +115,35 @@ static void generate_named(struct gen *gen, void (*generate)(struct gen *, struc
     }
 }
 
-void gen_generate(struct arena *arena, const struct snapshot *snapshot, const struct mesh_proxy *proxy,
-                  enum gen_type type, const struct str *names, size_t name_count,
-                  struct gen_resources *ret_resources)
+bool gen_generate(struct arena *arena, const struct snapshot *snapshot, const struct mesh_proxy *proxy,
+                  enum xds_type type, const struct str *names, size_t name_count,
+                  struct xds_resources *ret_resources)
 {
     struct gen gen = {.arena = arena, .snapshot = snapshot, .proxy = proxy, .out = ret_resources};
+    bool is_generated = true;
     index_own_addresses(&gen);
     switch (type) {
-    case GEN_CLUSTERS:
+    case XDS_CLUSTER:
         gen_clusters(&gen);
         break;
-    case GEN_ENDPOINTS:
+    case XDS_ENDPOINT:
         generate_named(&gen, gen_endpoints, names, name_count);
         break;
-    case GEN_LISTENERS:
+    case XDS_LISTENER:
         gen_listeners(&gen);
         break;
-    case GEN_ROUTES:
+    case XDS_ROUTE:
         generate_named(&gen, gen_route, names, name_count);
         break;
-    case GEN_TYPE_COUNT:
+    case XDS_SECRET: // workload certificates come from the proxy's own agent
+    case XDS_EXTENSION_CONFIG:
+    case XDS_NAME_TABLE:
+    case XDS_TYPE_COUNT:
+        is_generated = false;
         break;
     }
     map_done(&gen.own_addresses);
+    return is_generated;
 }
+
+const struct generator gen_generator = {.generate = gen_generate};

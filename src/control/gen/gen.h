@@ -9,27 +9,16 @@
 #ifndef CONTROL_GEN_GEN_H
 #define CONTROL_GEN_GEN_H
 
-#include "base/vec.h"
 #include "mesh/proxy.h"
 #include "mesh/snapshot.h"
+#include "xds/generator.h"
 
-enum gen_type { GEN_CLUSTERS = 0, GEN_ENDPOINTS, GEN_LISTENERS, GEN_ROUTES, GEN_TYPE_COUNT };
+// As struct generator says. Messages live in the arena; the list of them is the caller's
+// (vec_done(&resources.items)).
+bool gen_generate(struct arena *arena, const struct snapshot *snapshot, const struct mesh_proxy *proxy,
+                  enum xds_type type, const struct str *names, size_t name_count,
+                  struct xds_resources *ret_resources);
 
-struct gen_resource {
-    struct str name;
-    void *message; // protobuf-c message in the arena
-};
-
-struct gen_resources {
-    VEC(struct gen_resource) items;
-};
-
-const char *gen_type_url(enum gen_type type);
-
-// Appends to ret_resources (the caller's, vec_done(&resources.items)); messages live in the arena.
-// names are used for endpoints and routes only.
-void gen_generate(struct arena *arena, const struct snapshot *snapshot, const struct mesh_proxy *proxy,
-                  enum gen_type type, const struct str *names, size_t name_count,
-                  struct gen_resources *ret_resources);
+extern const struct generator gen_generator;
 
 #endif

@@ -15,7 +15,7 @@ struct gen {
     struct arena *arena;
     const struct snapshot *snapshot;
     const struct mesh_proxy *proxy;
-    struct gen_resources *out;
+    struct xds_resources *out;
     struct map own_addresses; // service addresses of the proxy's own cluster → service
 };
 
