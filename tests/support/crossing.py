@@ -150,6 +150,8 @@ class Crossing:
     # --- steps, in order --------------------------------------------------------------------------------
 
     def up(self) -> None:
+        if shutil.which("kubectl") is None:
+            raise Failed("kubectl is not on PATH; make setup installs Debian's")
         facts = json.loads(self.isthmesh("lab", "up", "--name", self.name, "--clusters", str(self.cluster_count),
                                          "-o", "json").stdout)
         self.kubeconfig = facts["kubeconfig"]
