@@ -8,12 +8,13 @@
 #include "base/memory.h"
 #include "codec/pb/pb.h"
 #include "codec/pb/pb_internal.h"
+#include "codec/pb/schema_table.h"
 #include "envoy/config/cluster/v3/cluster.pb-c.h"
 #include "envoy/config/listener/v3/listener.pb-c.h"
 #include "envoy/service/discovery/v3/discovery.pb-c.h"
 #include "istio/networking/v1alpha3/gateway.pb-c.h"
 #include "istio/proxy/peer_metadata.pb-c.h"
-#include "schemas_table.h"
+
 
 typedef Envoy__Config__Listener__V3__Listener Listener;
 typedef Istio__Networking__V1alpha3__Gateway Gateway;

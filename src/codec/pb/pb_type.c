@@ -2,7 +2,7 @@
 //
 // The registry of types and what needs it: Any, and TypedStruct that stands in for any typed message.
 #include "codec/pb/pb_internal.h"
-#include "schemas_table.h"
+#include "codec/pb/schema_table.h"
 #include "udpa/type/v1/typed_struct.pb-c.h"
 #include "xds/type/v3/typed_struct.pb-c.h"
 

@@ -2,8 +2,8 @@
 //
 // All message types of schemas/, sorted by full name, and what protobuf-c's descriptors leave out.
 // Made by tools/generate-schemas; codec/pb is the only reader.
-#ifndef SCHEMAS_TABLE_H
-#define SCHEMAS_TABLE_H
+#ifndef CODEC_PB_SCHEMA_TABLE_H
+#define CODEC_PB_SCHEMA_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
