@@ -60,18 +60,34 @@ void http_respond(struct http_exchange *exchange, int status, struct str content
 void http_pause(struct http_exchange *exchange);  // stop on_data
 void http_resume(struct http_exchange *exchange);
 // Gives the exchange up: RST_STREAM, or closes an HTTP/1 connection. on_close follows with ERR_CLOSED.
+//
+// No event is ever called from inside one of the functions above: on_close comes later in the same turn.
+// Until then the exchange may still be named, and calls on it do nothing. An owner that goes away
+// earlier sets its events to NULL first: nothing is reported then.
 void http_cancel(struct http_exchange *exchange);
 
+// NULL events: nothing is reported any more.
 void http_set_events(struct http_exchange *exchange, const struct http_events *events, void *owner);
 void *http_owner(const struct http_exchange *exchange);
 struct loop *http_loop(const struct http_exchange *exchange);
+// Facts of the connection; none of them (0, an address of size 0, NULL) while a request waits for its
+// connection and in on_close.
 int http_version(const struct http_exchange *exchange);                  // 10, 11 or 20
 const struct address *http_peer(const struct http_exchange *exchange);
 const struct address *http_local(const struct http_exchange *exchange);
 const struct tls_session *http_tls(const struct http_exchange *exchange); // NULL: plaintext
 
 // After an accepted upgrade (server: sent 101; client: got 101) or CONNECT with 2xx: data of the
-// exchange are the raw bytes of the tunnel, both ways, through http_send_data and on_data.
+// exchange are the raw bytes of the tunnel, both ways, through http_send_data and on_data. The request
+// of an upgrade ends as any other (`end` with its head when it has no body); the 101 opens both
+// directions again, until each side sends its `end`.
+//
+// A server that has sent its whole response before the request ended gets no more of that request:
+// what is left of the body is dropped (HTTP_DISCARD_MAX, then the connection closes; HTTP/2: RST_STREAM
+// with NO_ERROR). `expect: 100-continue` is answered by the server when on_request neither answered nor
+// paused; it does not show.
+
+#define HTTP_DISCARD_MAX (256u * 1024)
 
 // --- server ----------------------------------------------------------------------------------------
 
@@ -105,8 +121,14 @@ struct http_server *http_server_new(struct loop *loop, const struct http_server_
 void http_server_listen(struct http_server *server, int fd, struct tls_context *tls);
 // New connections use the new context; open ones go on.
 void http_server_set_tls(struct http_server *server, struct tls_context *tls);
-// A connection accepted elsewhere (already handshaken or plaintext); taken over.
+// A connection accepted elsewhere (TLS or plaintext); taken over. The protocol is told by its first
+// bytes, which every HTTP/2 client sends at once, so that it works before a handshake as well.
 void http_server_adopt(struct http_server *server, struct stream *stream);
+// As above, with a pointer of the caller that http_connection_tag() gives for each of its exchanges.
+// on_closed comes once, when the connection and all its exchanges are gone.
+void http_server_adopt_tagged(struct http_server *server, struct stream *stream, void *tag,
+                              void (*on_closed)(void *tag));
+void *http_connection_tag(const struct http_exchange *exchange); // NULL: none
 // Stops accepting, finishes what is under way (GOAWAY, Connection: close), force-closes at the
 // deadline, then on_done. http_server_free() may follow.
 void http_server_drain(struct http_server *server, uint64_t deadline_ms, void (*on_done)(void *owner), void *owner);
@@ -134,6 +156,10 @@ struct http_client_options {
     uint64_t idle_timeout_ms;      // pooled idle connections; 0: 60 000
     unsigned connections_max;      // 0: unlimited
     unsigned requests_max;         // per connection; 0: unlimited
+    // Tells about connections, for statistics; may be NULL. opened: established and handshaken.
+    // Not opened, err set: could not be. Not opened, err NULL: an opened one has closed.
+    void (*on_connection)(void *owner, bool opened, const struct error *err);
+    void *owner;
 };
 
 struct http_client *http_client_new(struct loop *loop, const struct http_client_options *options);
@@ -142,8 +168,15 @@ void http_client_free(struct http_client *client);
 void http_client_set_tls(struct http_client *client, struct tls_context *tls); // for new connections
 
 // Sends a request head now or when a connection is there; body follows unless end. Never NULL: failures
-// come as on_close with ERR_UNREACHABLE, ERR_TIMEOUT, ERR_TLS … A request that met a dead pooled
-// connection before any byte of its answer is repeated once on a fresh one if it had no body.
+// come as on_close. A request that met a dead pooled connection before any byte of its answer is
+// repeated once on a fresh one if it had no body and its method is idempotent (RFC 9110 section 9.2.2).
+//
+//   ERR_UNREACHABLE  connect failed or refused, or the name did not resolve (ERR_NOT_FOUND)
+//   ERR_TIMEOUT      connect or handshake took too long
+//   ERR_TLS          handshake or verification failed
+//   ERR_CLOSED       the connection ended or the stream was reset before the answer was complete
+//   ERR_CONFLICT     the server did not process it (REFUSED_STREAM, beyond its GOAWAY): safe to repeat
+//   ERR_PROTOCOL     the answer was malformed
 struct http_exchange *http_request(struct http_client *client, const struct http_head *head, bool end,
                                    const struct http_events *events, void *owner);
 
