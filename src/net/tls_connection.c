@@ -215,13 +215,23 @@ void tls_sessions_enable(struct tls_context *context)
     SSL_CTX_sess_set_new_cb(context->ssl, on_new_session);
 }
 
-// Taken out, not shared: RFC 8446 appendix C.4 wants a ticket to be used once, and two connections of
-// two threads must not change one session object.
+// A ticket of TLS 1.3 is used once (RFC 8446 appendix C.4): it is taken out, and the server gives a new
+// one. Servers of TLS 1.2 do not, so that the session stays.
+static SSL_SESSION *find_session(struct tls_context *context, struct str key)
+{
+    SSL_SESSION *session = map_get(&context->sessions, key);
+    if (session == NULL || SSL_SESSION_get_protocol_version(session) == TLS1_3_VERSION) {
+        return map_remove(&context->sessions, key);
+    }
+    ASSERT(SSL_SESSION_up_ref(session) == 1);
+    return session;
+}
+
 static void use_session(struct tls_connection *tls)
 {
     struct tls_context *context = tls->context;
     ASSERT(pthread_mutex_lock(&context->lock) == 0);
-    SSL_SESSION *session = map_remove(&context->sessions, str_of(tls->session_key));
+    SSL_SESSION *session = find_session(context, str_of(tls->session_key));
     ASSERT(pthread_mutex_unlock(&context->lock) == 0);
     if (session != NULL) {
         (void)SSL_set_session(tls->ssl, session);
@@ -318,6 +328,11 @@ void tls_connection_free(struct tls_connection *tls)
     if (tls == NULL) {
         return;
     }
+    if (!tls->failed) {
+        // Otherwise OpenSSL takes a connection that was dropped for one that went wrong, and its session
+        // is not resumed any more. Truncation is detected per connection (stream.c).
+        SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    }
     SSL_free(tls->ssl);
     tls_context_unref(tls->context);
     buf_done(&tls->pending);
@@ -364,7 +379,9 @@ static enum tls_step explain_failure(struct tls_connection *tls, struct error *e
         (void)error_set(err, ERR_TLS, "certificate refused: %s", tls->verify_text);
     } else if (is_alert) {
         const char *alert = SSL_alert_desc_string_long(ERR_GET_REASON(number) - SSL_AD_REASON_OFFSET);
-        (void)error_set(err, ERR_TLS, "the peer refused it: alert \"%s\"", alert);
+        bool is_known = strcmp(alert, "unknown") != 0; // the table stops before TLS 1.3
+        (void)error_set(err, ERR_TLS, "the peer refused it: %s%s", is_known || reason == NULL ? "alert " : "",
+                        is_known || reason == NULL ? alert : reason);
     } else if (ERR_GET_REASON(number) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
         (void)error_set(err, ERR_TLS, "the peer sent no certificate, and one is required");
     } else {
