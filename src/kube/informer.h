@@ -4,10 +4,24 @@
 // version, honours bookmarks, relists on 410, and backs off with jitter (0.8 s doubling to 30 s) on
 // failures. A relist is compared with what is held: only differences are reported, and an error never
 // empties the store. So readers see the last good state, with its age.
+//
+// Objects are kept without metadata.managedFields; apiVersion and kind, which servers leave out of list
+// items, are filled in. An object that was deleted and made again unseen is reported as deleted, then
+// added. In callbacks the store already shows the new state, and everything may be called,
+// informer_free() included.
 #ifndef KUBE_INFORMER_H
 #define KUBE_INFORMER_H
 
 #include "kube/client.h"
+
+#define INFORMER_PAGE_SIZE 500u            // limit= of a list
+#define INFORMER_BACKOFF_MIN_MS 800u
+#define INFORMER_BACKOFF_MAX_MS 30000u
+#define INFORMER_WATCH_MIN_S 300u          // timeoutSeconds= is drawn from [min, 2 min)
+#define INFORMER_WATCH_SLACK_MS 30000u     // the server has this much longer to end a watch
+#define INFORMER_SHORT_WATCH_MS 5000u      // a watch without events that ends sooner counts as a failure
+#define INFORMER_ABSENT_RETRY_MS 10000u    // optional resources that are not installed
+#define INFORMER_ABSENT_MAX 3u             // that many 404 in a row empty an optional store
 
 struct informer;
 

@@ -24,6 +24,11 @@ extern const struct kube_resource kube_namespaces, kube_services, kube_endpoints
 // "/api/v1/namespaces/ns/pods/name" or "/apis/apps/v1/deployments": empty ns and name are left out.
 struct str kube_path(struct arena *arena, const struct kube_resource *resource, struct str ns, struct str name);
 
+// "v1", "apps/v1": in the arena or a literal.
+struct str kube_api_version(struct arena *arena, const struct kube_resource *resource);
+// Percent-encoded for a query value.
+struct str kube_escape(struct arena *arena, struct str text);
+
 // An immutable, refcounted object: what informers hold and snapshots share. Its tree lives in an arena
 // of its own. Reference counts are atomic: objects may cross threads.
 struct kube_object {
@@ -36,6 +41,8 @@ struct kube_object {
     struct str resource_version;
 };
 
+// Is it an object with a metadata.name? What comes from a server is asked before kube_object_new.
+bool kube_object_is_valid(const struct json_value *value);
 // Takes the arena (and what it holds) over; value must be an object with metadata.
 struct kube_object *kube_object_new(struct arena *arena, struct json_value *value);
 struct kube_object *kube_object_ref(struct kube_object *object);

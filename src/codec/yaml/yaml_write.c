@@ -5,6 +5,8 @@
 // quotes with JSON's escapes, which YAML's double quotes contain.
 #include "codec/yaml/yaml_internal.h"
 
+#include "base/memory.h"
+
 #define INDENT_MAX 512u
 
 static void write_block(const struct json_value *value, unsigned indent, struct buf *out);
@@ -87,6 +89,33 @@ static void write_literal(struct str s, unsigned indent, struct buf *out)
     }
 }
 
+// Code points that JSON leaves as they are and YAML takes for line breaks or refuses.
+static const struct {
+    struct str bytes;
+    const char *escape;
+} yaml_escapes[] = {
+    {{.data = "\x7f", .size = 1}, "\\u007f"},         {{.data = "\xe2\x80\xa8", .size = 3}, "\\u2028"},
+    {{.data = "\xe2\x80\xa9", .size = 3}, "\\u2029"}, {{.data = "\xef\xbb\xbf", .size = 3}, "\\ufeff"},
+    {{.data = "\xef\xbf\xbe", .size = 3}, "\\ufffe"}, {{.data = "\xef\xbf\xbf", .size = 3}, "\\uffff"},
+};
+
+// Writes an escape for what text begins with and returns how many bytes that was; 0: nothing to escape.
+static size_t write_yaml_escape(struct str text, struct buf *out)
+{
+    for (size_t i = 0; i < array_count(yaml_escapes); i++) {
+        if (str_starts_with(text, yaml_escapes[i].bytes)) {
+            buf_append_str(out, str_of(yaml_escapes[i].escape));
+            return yaml_escapes[i].bytes.size;
+        }
+    }
+    unsigned char second = text.size > 1 ? (unsigned char)text.data[1] : 0;
+    if ((unsigned char)text.data[0] == 0xc2 && second < 0xa0) {
+        buf_printf(out, "\\u%04x", second); // U+0080 to U+009F
+        return 2;
+    }
+    return 0;
+}
+
 static void write_inline_string(struct str s, struct buf *out)
 {
     if (can_be_plain(s)) {
@@ -95,14 +124,13 @@ static void write_inline_string(struct str s, struct buf *out)
     }
     struct buf quoted = {0};
     json_write_string(s, &quoted);
-    struct str text = buf_view(&quoted);
-    for (size_t i = 0; i < text.size; i++) {
-        // DEL is plain in JSON and not printable in YAML.
-        if (text.data[i] == 0x7f) {
-            buf_append_str(out, STR("\\u007f"));
-        } else {
-            buf_append_char(out, text.data[i]);
+    for (struct str rest = buf_view(&quoted); rest.size > 0;) {
+        size_t escaped = write_yaml_escape(rest, out);
+        if (escaped == 0) {
+            buf_append_char(out, rest.data[0]);
+            escaped = 1;
         }
+        rest = str_from(rest, escaped);
     }
     buf_done(&quoted);
 }
@@ -179,7 +207,7 @@ static void write_block(const struct json_value *value, unsigned indent, struct 
 void yaml_write(const struct json_value *value, struct buf *out)
 {
     if (is_inline(value)) {
-        write_inline(value, 0, out);
+        write_inline(value, 2, out); // a literal block at the margin could hold "..." or "---"
     } else {
         write_block(value, 0, out);
     }
