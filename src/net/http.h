@@ -166,6 +166,7 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
 // Requests under way are cancelled (their on_close comes first).
 void http_client_free(struct http_client *client);
 void http_client_set_tls(struct http_client *client, struct tls_context *tls); // for new connections
+struct loop *http_client_loop(const struct http_client *client);
 
 // Sends a request head now or when a connection is there; body follows unless end. Never NULL: failures
 // come as on_close. A request that met a dead pooled connection before any byte of its answer is

@@ -293,7 +293,8 @@ static void send_request_head(struct http2_connection *connection, struct http_e
     fields.count = 0;
     add_field(&fields, STR(":method"), head->method);
     if (exchange->method != HTTP_METHOD_CONNECT) {
-        add_field(&fields, STR(":scheme"), head->scheme.size > 0 ? head->scheme : STR("http"));
+        struct str scheme = stream_tls(connection->base.stream) != NULL ? STR("https") : STR("http");
+        add_field(&fields, STR(":scheme"), head->scheme.size > 0 ? head->scheme : scheme);
         add_field(&fields, STR(":path"), head->path.size > 0 ? head->path : STR("/"));
     }
     add_field(&fields, STR(":authority"), head->authority);

@@ -423,6 +423,11 @@ void http_client_set_tls(struct http_client *client, struct tls_context *tls)
     tls_context_unref(old);
 }
 
+struct loop *http_client_loop(const struct http_client *client)
+{
+    return client->loop;
+}
+
 static void abandon_connectors(struct http_client *client)
 {
     list_each(&client->connectors, node) {
