@@ -110,18 +110,18 @@ static void server_special_types(void **state)
         {"type.googleapis.com/istio.workload.Address", XDS_EVENT_UNKNOWN, false},
         {"", XDS_EVENT_UNKNOWN, false},
     };
+    struct arena arena = {0};
     struct xds_server server = {0};
     for (size_t i = 0; i < array_count(rows); i++) {
-        Request request = ENVOY__SERVICE__DISCOVERY__V3__DISCOVERY_REQUEST__INIT;
+        Request *request = pb_new(&arena, &envoy__service__discovery__v3__discovery_request__descriptor);
         struct xds_decision decision;
-        char url[128];
-        (void)snprintf(url, sizeof(url), "%s", rows[i].url);
-        request.type_url = url;
-        assert_int_equal(xds_server_on_request(&server, &request, &decision, NULL), ERR_OK);
+        request->type_url = pb_text(&arena, str_of(rows[i].url));
+        assert_int_equal(xds_server_on_request(&server, request, &decision, NULL), ERR_OK);
         check_row(rows[i].url, decision.event == rows[i].want && decision.respond == rows[i].want_respond, "got %s",
                   xds_event_name(decision.event));
     }
     xds_server_done(&server);
+    arena_done(&arena);
 }
 
 static void server_knows_what_is_synced(void **state)
@@ -188,10 +188,10 @@ static void client_talks(void **state)
 {
     (void)state;
     struct arena arena = {0};
-    Envoy__Config__Core__V3__Node node = ENVOY__CONFIG__CORE__V3__NODE__INIT;
-    char id[] = "sidecar~10.0.0.1~a.b~b.svc.cluster.local";
-    node.id = id;
-    struct xds_client *client = xds_client_new(&node);
+    Envoy__Config__Core__V3__Node *node = pb_new(&arena, &envoy__config__core__v3__node__descriptor);
+    const char *id = "sidecar~10.0.0.1~a.b~b.svc.cluster.local";
+    node->id = pb_text(&arena, str_of(id));
+    struct xds_client *client = xds_client_new(node);
     xds_client_open(client);
     assert_int_equal(xds_client_receive(client, make_response(&arena, XDS_CLUSTER, "1", "x")), XDS_TYPE_NONE);
     assert_true(xds_client_subscribe(client, XDS_CLUSTER, NULL, 0));
@@ -239,8 +239,8 @@ static void client_cuts_long_reasons(void **state)
 {
     (void)state;
     struct arena arena = {0};
-    Envoy__Config__Core__V3__Node node = ENVOY__CONFIG__CORE__V3__NODE__INIT;
-    struct xds_client *client = xds_client_new(&node);
+    Envoy__Config__Core__V3__Node *node = pb_new(&arena, &envoy__config__core__v3__node__descriptor);
+    struct xds_client *client = xds_client_new(node);
     char *reason = arena_alloc(&arena, 9001);
     for (size_t i = 0; i < 3000; i++) {
         memcpy(reason + 3 * i, "\xe2\x82\xac", 3);
