@@ -5,7 +5,7 @@
 #include "net/address.h"
 
 #define QUIET_TURNS 20
-#define NEXT_TURNS 400
+#define NEXT_TURNS 60
 
 static void on_data(void *owner, struct http_exchange *exchange, struct str bytes, bool end)
 {
