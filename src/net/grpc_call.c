@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What both sides of a call share: messages in and out, deadline, status, the end. grpc_client.c and
-// grpc_server.c translate between calls and exchanges.
+// What both sides of a call share: messages in and out, deadline, status, the end. grpc_client.c
+// and grpc_server.c translate between calls and exchanges.
 #include "base/assert.h"
 #include "net/grpc_internal.h"
 
@@ -34,10 +34,12 @@ bool grpc_is_content_type(struct str value)
 {
     struct str prefix = STR("application/grpc");
     return str_equal_nocase(str_sub(value, 0, prefix.size), prefix) &&
-           (value.size == prefix.size || value.data[prefix.size] == '+' || value.data[prefix.size] == ';');
+           (value.size == prefix.size || value.data[prefix.size] == '+' ||
+            value.data[prefix.size] == ';');
 }
 
-// --- life ------------------------------------------------------------------------------------------
+// --- life
+// ------------------------------------------------------------------------------------------
 
 static void on_deadline(struct loop_timer *timer)
 {
@@ -118,7 +120,8 @@ bool grpc_call_leave(struct grpc_call *call)
     return true;
 }
 
-// --- messages in -----------------------------------------------------------------------------------
+// --- messages in
+// -----------------------------------------------------------------------------------
 
 bool grpc_call_on_data(struct grpc_call *call, struct str bytes)
 {
@@ -150,7 +153,8 @@ bool grpc_call_on_data(struct grpc_call *call, struct str bytes)
     return true;
 }
 
-// --- public ----------------------------------------------------------------------------------------
+// --- public
+// ----------------------------------------------------------------------------------------
 
 static void send_server_head(struct grpc_call *call)
 {

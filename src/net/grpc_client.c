@@ -47,8 +47,9 @@ static bool take_status(struct grpc_call *call, const struct http_head *head)
         return false;
     }
     uint64_t number = 0;
-    enum grpc_status status =
-        str_to_u64(text, &number) && number <= GRPC_UNAUTHENTICATED ? (enum grpc_status)number : GRPC_UNKNOWN;
+    enum grpc_status status = str_to_u64(text, &number) && number <= GRPC_UNAUTHENTICATED
+                                  ? (enum grpc_status)number
+                                  : GRPC_UNKNOWN;
     struct buf message = {0};
     grpc_message_decode(&message, http_head_get(head, STR("grpc-message")));
     if (status == GRPC_OK && !grpc_reader_is_between(&call->reader)) {
@@ -61,14 +62,16 @@ static bool take_status(struct grpc_call *call, const struct http_head *head)
     return true;
 }
 
-static void client_on_head(void *owner, struct http_exchange *exchange, const struct http_head *head, bool end)
+static void client_on_head(void *owner, struct http_exchange *exchange,
+                           const struct http_head *head, bool end)
 {
     (void)exchange;
     struct grpc_call *call = owner;
     struct str encoding = http_head_get(head, STR("grpc-encoding"));
     if (head->status != 200 || !grpc_is_content_type(http_head_get(head, STR("content-type")))) {
         if (!take_status(call, head)) {
-            struct str reason = arena_format(&call->arena, "not a gRPC response (HTTP status %d)", head->status);
+            struct str reason =
+                arena_format(&call->arena, "not a gRPC response (HTTP status %d)", head->status);
             grpc_call_set_status(call, status_of_http(head->status), reason);
         }
         if (!end) {
@@ -77,7 +80,8 @@ static void client_on_head(void *owner, struct http_exchange *exchange, const st
     } else if (end) {
         (void)take_status(call, head);
     } else if (encoding.data != NULL && !str_equal(encoding, STR("identity"))) {
-        grpc_call_fail(call, GRPC_INTERNAL, STR("the response uses an encoding that was not offered"));
+        grpc_call_fail(call, GRPC_INTERNAL,
+                       STR("the response uses an encoding that was not offered"));
     }
 }
 
@@ -90,7 +94,8 @@ static void client_on_data(void *owner, struct http_exchange *exchange, struct s
     }
 }
 
-static void client_on_trailers(void *owner, struct http_exchange *exchange, const struct http_head *trailers)
+static void client_on_trailers(void *owner, struct http_exchange *exchange,
+                               const struct http_head *trailers)
 {
     (void)exchange;
     (void)take_status(owner, trailers);
@@ -109,7 +114,8 @@ static void client_on_close(void *owner, struct http_exchange *exchange, const s
 {
     (void)exchange;
     grpc_call_close(owner, status_of_error(err->code),
-                    err->code == ERR_OK ? STR("the response ended without a status") : str_of(err->message));
+                    err->code == ERR_OK ? STR("the response ended without a status")
+                                        : str_of(err->message));
 }
 
 static const struct http_events client_events = {
@@ -120,7 +126,8 @@ static const struct http_events client_events = {
     .on_close = client_on_close,
 };
 
-struct grpc_call *grpc_start(struct http_client *client, const char *path, const struct grpc_call_options *options,
+struct grpc_call *grpc_start(struct http_client *client, const char *path,
+                             const struct grpc_call_options *options,
                              const struct grpc_events *events, void *owner)
 {
     struct grpc_call *call = grpc_call_new(http_client_loop(client), false);
@@ -134,7 +141,8 @@ struct grpc_call *grpc_start(struct http_client *client, const char *path, const
     (void)http_head_add(&head, STR("te"), STR("trailers"));
     (void)http_head_add(&head, STR("user-agent"), STR("grpc-c-isthmesh/1"));
     if (options->timeout_ms > 0) {
-        (void)http_head_add(&head, STR("grpc-timeout"), grpc_timeout_format(options->timeout_ms, timeout));
+        (void)http_head_add(&head, STR("grpc-timeout"),
+                            grpc_timeout_format(options->timeout_ms, timeout));
         grpc_call_set_deadline(call, options->timeout_ms);
     }
     for (size_t i = 0; i < options->metadata_count; i++) {

@@ -37,7 +37,8 @@ bool grpc_call_on_data(struct grpc_call *call, struct str bytes);
 // Around code of the owner: a call closed inside is freed by leave(), which returns false then.
 void grpc_call_enter(struct grpc_call *call);
 bool grpc_call_leave(struct grpc_call *call);
-void grpc_call_close(struct grpc_call *call, enum grpc_status status, struct str message); // reports, frees
+void grpc_call_close(struct grpc_call *call, enum grpc_status status,
+                     struct str message); // reports, frees
 
 // "application/grpc", "application/grpc+proto", "application/grpc;…"
 bool grpc_is_content_type(struct str value);

@@ -68,7 +68,8 @@ struct grpc_service *grpc_service_new(void)
     return mem_new(struct grpc_service);
 }
 
-void grpc_service_add(struct grpc_service *service, const char *path, grpc_method_fn *on_call, void *owner)
+void grpc_service_add(struct grpc_service *service, const char *path, grpc_method_fn *on_call,
+                      void *owner)
 {
     struct grpc_method *method = mem_new(struct grpc_method);
     method->on_call = on_call;
@@ -105,8 +106,8 @@ static struct str find_obstacle(const struct grpc_method *method, const struct h
 bool grpc_service_handle(struct grpc_service *service, struct http_exchange *exchange,
                          const struct http_head *head, bool end)
 {
-    if (!grpc_is_content_type(http_head_get(head, STR("content-type"))) || http_version(exchange) != 20 ||
-        !str_equal(head->method, STR("POST"))) {
+    if (!grpc_is_content_type(http_head_get(head, STR("content-type"))) ||
+        http_version(exchange) != 20 || !str_equal(head->method, STR("POST"))) {
         return false;
     }
     struct grpc_call *call = grpc_call_new(http_loop(exchange), true);

@@ -107,7 +107,8 @@ struct http_server_options {
     struct http_limits limits;
     struct metrics *metrics;      // may be NULL
     const char *metric_prefix;    // e.g. "isthmesh_api_server"
-    bool http2;                   // offer h2 by ALPN, accept prior knowledge on plaintext
+    bool http2;                   // accept HTTP/2, told by its first bytes; over TLS the context's ALPN
+                                  // list ("h2", "http/1.1") is what clients go by
 };
 
 // on_request is called when a head has been read; it must set the exchange's events (http_set_events)

@@ -4,68 +4,27 @@
 //
 // Reading (`reading`):
 //
-//   HEAD ──► BODY ──► TRAILERS ──► WAIT ──► HEAD         one message; WAIT until the exchange is over
-//     │        └────────────────────┘                    (length and until-close bodies, or none)
-//     └─────► TUNNEL                                     CONNECT, 101
-//   any ────► CLOSED                                     the stream flushes, lingers and drops input
+//   HEAD ──► BODY ──► TRAILERS ──► WAIT ──► HEAD   one message; WAIT until its exchange is over
+//     │        └────────────────────┘              (length and until-close bodies, or none)
+//     └─────► TUNNEL                               CONNECT, 101
+//   any ────► CLOSED                               the stream flushes, lingers, drops input
 //
 // Writing (`writing`): HEAD ──► BODY (how is in `write_body`) ──► DONE.
 //
-// Bytes are used where they arrived; only what cannot be used yet (an incomplete head, a paused body, a
-// pipelined request) is kept in `input`, and reading stops while something is kept that nobody waits
-// for. A pipelined request therefore starts after the exchange before it has been closed: answers are in
-// order by construction. Callbacks are made from run() and timers only.
+// Bytes are used where they arrived; only what cannot be used yet (an incomplete head, a paused
+// body, a pipelined request) is kept in `input`, and reading stops while something is kept that
+// nobody waits for. A pipelined request therefore starts after the exchange before it has been
+// closed: answers are in order by construction. Callbacks are made from run() and timers only.
+#include "net/http1_connection.h"
+
 #include "base/assert.h"
-#include "net/http_internal.h"
-
-enum http1_reading {
-    READING_HEAD = 0, // between messages, or in a head
-    READING_BODY,
-    READING_TRAILERS,
-    READING_WAIT,    // the message is complete, its exchange is not
-    READING_TUNNEL,
-    READING_CLOSED,
-};
-
-enum http1_writing { WRITING_HEAD = 0, WRITING_BODY, WRITING_DONE };
-
-struct http1_connection {
-    struct http_connection base;
-    struct http_exchange *exchange; // NULL between, and when the rest of a request is dropped
-    struct loop_task run_task;
-    struct buf input;
-    enum http1_reading reading;
-    struct http1_scan scan;
-    struct http1_message message; // being read
-    uint64_t body_left;
-    struct http1_chunked chunked;
-    uint64_t discard_left;
-    unsigned informational_count;
-    enum http1_writing writing;
-    enum http1_body write_body;
-    uint64_t write_left;
-    bool keep_alive; // after this exchange
-    bool draining;
-    bool eof;
-    bool running;
-    bool sniffing; // server: the first bytes may be HTTP/2's preface
-};
 
 enum step { STEP_GO, STEP_WAIT };
 
-static struct http1_connection *connection_of(struct http_connection *base)
-{
-    return container_of(base, struct http1_connection, base);
-}
+// --- ends
+// ------------------------------------------------------------------------------------------
 
-static bool is_server(const struct http1_connection *connection)
-{
-    return connection->base.is_server;
-}
-
-// --- ends ------------------------------------------------------------------------------------------
-
-static void close_stream(struct http1_connection *connection)
+void http1_connection_close(struct http1_connection *connection)
 {
     connection->reading = READING_CLOSED;
     http_connection_set_deadline(&connection->base, 0);
@@ -83,8 +42,7 @@ static void abort_stream(struct http1_connection *connection)
     }
 }
 
-// The exchange cannot go on; the connection neither.
-static void fail(struct http1_connection *connection, enum err code, const char *reason)
+void http1_connection_fail(struct http1_connection *connection, enum err code, const char *reason)
 {
     if (connection->exchange != NULL) {
         http_exchange_finish(connection->exchange, code, "%s", reason);
@@ -93,7 +51,7 @@ static void fail(struct http1_connection *connection, enum err code, const char 
     abort_stream(connection);
 }
 
-static void schedule_run(struct http1_connection *connection)
+void http1_connection_schedule(struct http1_connection *connection)
 {
     if (!connection->running) {
         loop_task_schedule(connection->base.pool->loop, &connection->run_task);
@@ -104,7 +62,7 @@ static void schedule_run(struct http1_connection *connection)
 static void become_ready(struct http1_connection *connection)
 {
     if (connection->input.size > 0 || connection->eof) {
-        close_stream(connection);
+        http1_connection_close(connection);
     } else if (connection->base.client != NULL) {
         http_client_connection_ready(connection->base.client, &connection->base);
     }
@@ -118,20 +76,22 @@ static void next_message(struct http1_connection *connection)
     connection->writing = WRITING_HEAD;
     connection->informational_count = 0;
     if (!connection->keep_alive || connection->draining) {
-        close_stream(connection);
+        http1_connection_close(connection);
         return;
     }
-    if (is_server(connection)) {
-        http_connection_set_deadline(&connection->base, connection->base.pool->limits.idle_timeout_ms);
-        // In a task of its own even from run(): on_close of this exchange comes before the next request.
+    if (http1_is_server(connection)) {
+        http_connection_set_deadline(&connection->base,
+                                     connection->base.pool->limits.idle_timeout_ms);
+        // In a task of its own even from run(): on_close of this exchange comes before the next
+        // request.
         loop_task_schedule(connection->base.pool->loop, &connection->run_task);
     } else if (!connection->running) {
         become_ready(connection); // else run() does, when it knows that nothing is left over
     }
 }
 
-// Server: the response is complete. Client: so is the exchange, even if the request is not.
-static void check_complete(struct http1_connection *connection)
+// A server's complete response ends an exchange whose request goes on, and so does a client's.
+void http1_connection_check_complete(struct http1_connection *connection)
 {
     struct http_exchange *exchange = connection->exchange;
     if (exchange == NULL) {
@@ -141,288 +101,34 @@ static void check_complete(struct http1_connection *connection)
         connection->exchange = NULL;
         http_exchange_finish(exchange, ERR_OK, NULL);
         next_message(connection);
-    } else if (is_server(connection) && exchange->sent_end && connection->reading != READING_TUNNEL) {
+    } else if (http1_is_server(connection) && exchange->sent_end &&
+               connection->reading != READING_TUNNEL) {
         connection->exchange = NULL;
         http_exchange_finish(exchange, ERR_OK, NULL);
         connection->discard_left = HTTP_DISCARD_MAX;
         if (!connection->keep_alive) {
-            close_stream(connection);
+            http1_connection_close(connection);
         } else {
-            http_connection_set_deadline(&connection->base, connection->base.pool->limits.head_timeout_ms);
-            schedule_run(connection); // it may have been paused
+            http_connection_set_deadline(&connection->base,
+                                         connection->base.pool->limits.head_timeout_ms);
+            http1_connection_schedule(connection); // it may have been paused
         }
-    } else if (!is_server(connection) && exchange->received_end && connection->reading != READING_TUNNEL) {
+    } else if (!http1_is_server(connection) && exchange->received_end &&
+               connection->reading != READING_TUNNEL) {
         connection->exchange = NULL;
         http_exchange_finish(exchange, ERR_OK, NULL);
-        close_stream(connection);
+        http1_connection_close(connection);
     }
 }
 
-// --- writing ---------------------------------------------------------------------------------------
-
-static void write_bytes(struct http1_connection *connection, struct str bytes)
-{
-    stream_write(connection->base.stream, bytes);
-}
-
-static struct buf *begin_head(struct http1_connection *connection)
-{
-    struct buf *out = &connection->base.pool->out;
-    buf_reset(out);
-    return out;
-}
-
-static void end_head(struct http1_connection *connection, struct buf *out)
-{
-    buf_append_str(out, STR("\r\n"));
-    write_bytes(connection, buf_view(out));
-    if (out->capacity > HTTP_SCRATCH_KEEP_BYTES) {
-        buf_done(out);
-    }
-}
-
-static void end_sending(struct http1_connection *connection)
-{
-    connection->writing = WRITING_DONE;
-    connection->exchange->sent_end = true;
-    check_complete(connection);
-}
-
-static void open_tunnel(struct http1_connection *connection)
-{
-    connection->reading = READING_TUNNEL;
-    connection->writing = WRITING_BODY;
-    connection->write_body = HTTP1_BODY_TUNNEL;
-    connection->exchange->sent_end = false;
-    connection->exchange->received_end = false;
-    connection->keep_alive = false;
-}
-
-// Which framing a body gets; also writes the headers that say so.
-static void choose_framing(struct http1_connection *connection, struct buf *out,
-                           const struct http_head *head, bool end, bool chunked_allowed)
-{
-    struct str length = http_head_get(head, STR("content-length"));
-    if (length.data != NULL && str_to_u64(length, &connection->write_left)) {
-        connection->write_body = HTTP1_BODY_LENGTH;
-        http1_write_header(out, STR("content-length"), length);
-    } else if (end) {
-        connection->write_body = HTTP1_BODY_NONE;
-    } else if (chunked_allowed) {
-        connection->write_body = HTTP1_BODY_CHUNKED;
-        buf_append_str(out, STR("transfer-encoding: chunked\r\n"));
-    } else {
-        connection->write_body = HTTP1_BODY_UNTIL_CLOSE;
-        connection->keep_alive = false;
-    }
-}
-
-static void write_informational(struct http1_connection *connection, const struct http_head *head)
-{
-    if (connection->message.version == 10) {
-        return; // HTTP/1.0 does not know them (RFC 9110 section 15.2)
-    }
-    struct buf *out = begin_head(connection);
-    http1_write_status_line(out, head->status);
-    http1_write_headers(out, head, false);
-    end_head(connection, out);
-}
-
-static void write_switch(struct http1_connection *connection, const struct http_head *head)
-{
-    struct buf *out = begin_head(connection);
-    http1_write_status_line(out, head->status);
-    if (head->status == 101) {
-        buf_append_str(out, STR("connection: Upgrade\r\n"));
-        http1_write_header(out, STR("upgrade"), head->upgrade);
-    }
-    http1_write_headers(out, head, false);
-    end_head(connection, out);
-    connection->exchange->head_sent = true;
-    open_tunnel(connection);
-    schedule_run(connection);
-}
-
-static void send_response_head(struct http1_connection *connection, const struct http_head *head, bool end)
-{
-    struct http_exchange *exchange = connection->exchange;
-    if (head->status < 200 && head->status != 101) {
-        write_informational(connection, head);
-        return;
-    }
-    if (head->status == 101 || (exchange->method == HTTP_METHOD_CONNECT && head->status / 100 == 2)) {
-        write_switch(connection, head);
-        if (end) {
-            http_send_data(exchange, STR_EMPTY, true);
-        }
-        return;
-    }
-    struct buf *out = begin_head(connection);
-    bool bodiless = head->status == 204 || head->status == 304;
-    bool unread = !exchange->received_end;
-    if (connection->draining || exchange->method == HTTP_METHOD_CONNECT ||
-        (unread && connection->message.body == HTTP1_BODY_LENGTH && connection->body_left > HTTP_DISCARD_MAX) ||
-        (unread && connection->message.expect_continue)) {
-        connection->keep_alive = false;
-    }
-    http1_write_status_line(out, head->status);
-    http1_write_headers(out, head, false);
-    if (bodiless || exchange->method == HTTP_METHOD_HEAD) {
-        struct str length = http_head_get(head, STR("content-length"));
-        if (length.data != NULL && head->status != 204) {
-            http1_write_header(out, STR("content-length"), length);
-        }
-        connection->write_body = HTTP1_BODY_NONE;
-    } else {
-        choose_framing(connection, out, head, end, connection->message.version == 11);
-        if (connection->write_body == HTTP1_BODY_NONE) {
-            buf_append_str(out, STR("content-length: 0\r\n"));
-        }
-    }
-    if (!connection->keep_alive) {
-        buf_append_str(out, STR("connection: close\r\n"));
-    } else if (connection->message.version == 10) {
-        buf_append_str(out, STR("connection: keep-alive\r\n"));
-    }
-    end_head(connection, out);
-}
-
-static void send_request_head(struct http1_connection *connection, const struct http_head *head, bool end)
-{
-    struct buf *out = begin_head(connection);
-    http1_write_request_line(out, head);
-    http1_write_headers(out, head, false);
-    if (head->upgrade.size > 0) {
-        buf_append_str(out, STR("connection: Upgrade\r\n"));
-        http1_write_header(out, STR("upgrade"), head->upgrade);
-    }
-    if (connection->exchange->method == HTTP_METHOD_CONNECT) {
-        connection->write_body = HTTP1_BODY_NONE; // until the tunnel is open
-    } else {
-        choose_framing(connection, out, head, end, true);
-        if (connection->write_body == HTTP1_BODY_NONE &&
-            (str_equal(head->method, STR("POST")) || str_equal(head->method, STR("PUT")) ||
-             str_equal(head->method, STR("PATCH")))) {
-            buf_append_str(out, STR("content-length: 0\r\n")); // RFC 9110 section 8.6
-        }
-    }
-    end_head(connection, out);
-}
-
-static void exchange_send_head(struct http_exchange *exchange, const struct http_head *head, bool end)
-{
-    struct http1_connection *connection = connection_of(exchange->connection);
-    if (NEVER(connection->writing != WRITING_HEAD)) {
-        return;
-    }
-    if (is_server(connection)) {
-        send_response_head(connection, head, end);
-        if (head->status < 200 || connection->exchange == NULL || connection->reading == READING_TUNNEL) {
-            return;
-        }
-    } else {
-        send_request_head(connection, head, end);
-    }
-    exchange->head_sent = true;
-    connection->writing = WRITING_BODY;
-    if (end && connection->write_body == HTTP1_BODY_LENGTH && connection->write_left > 0) {
-        fail(connection, ERR_INTERNAL, "message ended before its content-length");
-    } else if (end) {
-        end_sending(connection);
-    }
-}
-
-static void write_chunk(struct http1_connection *connection, struct str bytes, bool end)
-{
-    if (bytes.size > 0) {
-        struct buf *out = begin_head(connection);
-        http1_write_chunk_start(out, bytes.size);
-        write_bytes(connection, buf_view(out));
-        write_bytes(connection, bytes);
-        write_bytes(connection, end ? STR("\r\n0\r\n\r\n") : STR("\r\n"));
-    } else if (end) {
-        write_bytes(connection, STR("0\r\n\r\n"));
-    }
-}
-
-static void exchange_send_data(struct http_exchange *exchange, struct str bytes, bool end)
-{
-    struct http1_connection *connection = connection_of(exchange->connection);
-    if (connection->writing != WRITING_BODY) {
-        return;
-    }
-    switch (connection->write_body) {
-    case HTTP1_BODY_NONE:
-        break;
-    case HTTP1_BODY_LENGTH:
-        if (bytes.size > connection->write_left || (end && bytes.size < connection->write_left)) {
-            fail(connection, ERR_INTERNAL, "body does not match its content-length");
-            return;
-        }
-        connection->write_left -= bytes.size;
-        write_bytes(connection, bytes);
-        break;
-    case HTTP1_BODY_CHUNKED:
-        write_chunk(connection, bytes, end);
-        break;
-    case HTTP1_BODY_UNTIL_CLOSE:
-    case HTTP1_BODY_TUNNEL:
-        write_bytes(connection, bytes);
-        break;
-    }
-    if (end && connection->write_body == HTTP1_BODY_TUNNEL) {
-        stream_write_eof(connection->base.stream);
-    }
-    if (end) {
-        end_sending(connection);
-    }
-}
-
-static void exchange_send_trailers(struct http_exchange *exchange, const struct http_head *trailers)
-{
-    struct http1_connection *connection = connection_of(exchange->connection);
-    if (connection->writing != WRITING_BODY || connection->write_body != HTTP1_BODY_CHUNKED) {
-        exchange_send_data(exchange, STR_EMPTY, true); // no place for them: the message just ends
-        return;
-    }
-    struct buf *out = begin_head(connection);
-    buf_append_str(out, STR("0\r\n"));
-    http1_write_headers(out, trailers, false);
-    end_head(connection, out);
-    end_sending(connection);
-}
-
-static bool exchange_is_congested(const struct http_exchange *exchange)
-{
-    return stream_is_congested(exchange->connection->stream);
-}
-
-static void exchange_resume(struct http_exchange *exchange)
-{
-    schedule_run(connection_of(exchange->connection));
-}
-
-static void exchange_cancel(struct http_exchange *exchange)
-{
-    fail(connection_of(exchange->connection), ERR_CLOSED, "cancelled");
-}
-
-static const struct http_exchange_methods exchange_methods = {
-    .send_head = exchange_send_head,
-    .send_data = exchange_send_data,
-    .send_trailers = exchange_send_trailers,
-    .is_congested = exchange_is_congested,
-    .resume = exchange_resume,
-    .cancel = exchange_cancel,
-};
-
-// --- reading: heads --------------------------------------------------------------------------------
+// --- reading: heads
+// --------------------------------------------------------------------------------
 
 // A message we cannot read. Server: say so, then close. Client: the answer was malformed.
 static void refuse(struct http1_connection *connection, const struct http1_problem *problem)
 {
-    if (!is_server(connection)) {
-        fail(connection, ERR_PROTOCOL, problem->reason);
+    if (!http1_is_server(connection)) {
+        http1_connection_fail(connection, ERR_PROTOCOL, problem->reason);
         return;
     }
     if (connection->base.server != NULL) {
@@ -437,15 +143,10 @@ static void refuse(struct http1_connection *connection, const struct http1_probl
         return;
     }
     if (connection->writing == WRITING_DONE) {
-        close_stream(connection);
+        http1_connection_close(connection);
         return;
     }
-    struct buf *out = begin_head(connection);
-    http1_write_status_line(out, problem->status);
-    buf_printf(out, "content-type: text/plain\r\ncontent-length: %zu\r\nconnection: close\r\n\r\n%s\n",
-               strlen(problem->reason) + 1, problem->reason);
-    write_bytes(connection, buf_view(out));
-    close_stream(connection);
+    http1_sending_refuse(connection, problem);
 }
 
 // The head's bytes in scratch memory, where they may be changed.
@@ -456,7 +157,8 @@ static struct buf *take_head(struct http1_connection *connection, struct str *re
         buf_done(bytes);
     }
     buf_reset(bytes);
-    buf_append_str(bytes, str_sub(*rest, connection->scan.start, connection->scan.at - connection->scan.start));
+    buf_append_str(bytes, str_sub(*rest, connection->scan.start,
+                                  connection->scan.at - connection->scan.start));
     *rest = str_from(*rest, connection->scan.at);
     connection->scan = (struct http1_scan){0};
     return bytes;
@@ -487,7 +189,7 @@ static void begin_exchange(struct http1_connection *connection, struct http_exch
 {
     connection->exchange = exchange;
     exchange->connection = &connection->base;
-    exchange->methods = &exchange_methods;
+    exchange->methods = &http1_exchange_methods;
     connection->writing = WRITING_HEAD;
     connection->base.request_count++;
 }
@@ -500,7 +202,7 @@ static void after_request(struct http1_connection *connection)
         return;
     }
     connection->message.expect_continue = false;
-    write_bytes(connection, STR("HTTP/1.1 100 Continue\r\n\r\n"));
+    http1_sending_continue(connection);
 }
 
 static enum step read_request(struct http1_connection *connection, struct buf *bytes)
@@ -509,8 +211,8 @@ static enum step read_request(struct http1_connection *connection, struct buf *b
     struct http1_limits limits = http_pool_head_limits(pool);
     struct http1_problem problem = {0};
     struct http_head *head = &pool->head;
-    if (!http1_parse_request(bytes->data + bytes->start, bytes->size, &limits, head, &connection->message,
-                             &problem)) {
+    if (!http1_parse_request(bytes->data + bytes->start, bytes->size, &limits, head,
+                             &connection->message, &problem)) {
         refuse(connection, &problem);
         return STEP_WAIT;
     }
@@ -539,14 +241,14 @@ static enum step read_response(struct http1_connection *connection, struct buf *
     struct http1_problem problem = {0};
     struct http_head *head = &pool->head;
     struct http_exchange *exchange = connection->exchange;
-    if (!http1_parse_response(bytes->data + bytes->start, bytes->size, &limits, methods[exchange->method],
-                              head, &connection->message, &problem)) {
+    if (!http1_parse_response(bytes->data + bytes->start, bytes->size, &limits,
+                              methods[exchange->method], head, &connection->message, &problem)) {
         refuse(connection, &problem);
         return STEP_WAIT;
     }
     if (head->status < 200 && head->status != 101) {
         if (++connection->informational_count > HTTP_INFORMATIONAL_MAX) {
-            fail(connection, ERR_PROTOCOL, "too many informational responses");
+            http1_connection_fail(connection, ERR_PROTOCOL, "too many informational responses");
             return STEP_WAIT;
         }
         return STEP_GO;
@@ -554,12 +256,12 @@ static enum step read_response(struct http1_connection *connection, struct buf *
     connection->base.version = connection->message.version;
     connection->keep_alive = connection->keep_alive && connection->message.keep_alive;
     if (connection->message.body == HTTP1_BODY_TUNNEL) {
-        open_tunnel(connection);
+        http1_sending_open_tunnel(connection);
     } else {
         begin_body(connection);
     }
     http_exchange_emit_head(exchange, head, exchange->received_end);
-    check_complete(connection);
+    http1_connection_check_complete(connection);
     return STEP_GO;
 }
 
@@ -576,23 +278,25 @@ static enum sniffed sniff(struct http1_connection *connection, struct str bytes)
     return bytes.size < preface.size ? SNIFFED_MORE : SNIFFED_HTTP2;
 }
 
-// HTTP/2 from the first byte: another connection object takes the stream, this one is only a shell that
-// on_read() releases.
+// HTTP/2 from the first byte: another connection object takes the stream, this one is only a shell
+// that on_read() releases.
 static void hand_over(struct http1_connection *connection, struct str bytes)
 {
     struct http_connection *base = &connection->base;
     struct stream *stream = base->stream;
     base->stream = NULL;
     connection->reading = READING_CLOSED;
-    (void)http2_connection_new_server(base->server, base->pool, stream, bytes, base->tag, base->on_closed);
+    (void)http2_connection_new_server(base->server, base->pool, stream, bytes, base->tag,
+                                      base->on_closed);
     base->tag = NULL;
     base->on_closed = NULL;
 }
 
 static void arm_head_timeout(struct http1_connection *connection, bool first)
 {
-    if (first && is_server(connection)) {
-        http_connection_set_deadline(&connection->base, connection->base.pool->limits.head_timeout_ms);
+    if (first && http1_is_server(connection)) {
+        http_connection_set_deadline(&connection->base,
+                                     connection->base.pool->limits.head_timeout_ms);
     }
 }
 
@@ -601,11 +305,12 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
     if (rest->size == 0) {
         return STEP_WAIT;
     }
-    if (!is_server(connection) && connection->exchange == NULL) {
-        close_stream(connection); // a client that asked nothing is told something: out of step
+    if (!http1_is_server(connection) && connection->exchange == NULL) {
+        http1_connection_close(
+            connection); // a client that asked nothing is told something: out of step
         return STEP_WAIT;
     }
-    if (connection->base.server == NULL && is_server(connection)) {
+    if (connection->base.server == NULL && http1_is_server(connection)) {
         abort_stream(connection);
         return STEP_WAIT;
     }
@@ -625,7 +330,8 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
     }
     struct http1_limits limits = http_pool_head_limits(connection->base.pool);
     struct http1_problem problem = {0};
-    enum http1_section section = is_server(connection) ? HTTP1_REQUEST_HEAD : HTTP1_RESPONSE_HEAD;
+    enum http1_section section =
+        http1_is_server(connection) ? HTTP1_REQUEST_HEAD : HTTP1_RESPONSE_HEAD;
     switch (http1_scan(&connection->scan, section, *rest, &limits, &problem)) {
     case HTTP1_BAD:
         refuse(connection, &problem);
@@ -637,10 +343,12 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
         break;
     }
     struct buf *bytes = take_head(connection, rest);
-    return is_server(connection) ? read_request(connection, bytes) : read_response(connection, bytes);
+    return http1_is_server(connection) ? read_request(connection, bytes)
+                                       : read_response(connection, bytes);
 }
 
-// --- reading: bodies -------------------------------------------------------------------------------
+// --- reading: bodies
+// -------------------------------------------------------------------------------
 
 static void end_receiving(struct http1_connection *connection)
 {
@@ -654,7 +362,7 @@ static void end_receiving(struct http1_connection *connection)
 static bool discard(struct http1_connection *connection, size_t size)
 {
     if (size > connection->discard_left) {
-        close_stream(connection);
+        http1_connection_close(connection);
         return false;
     }
     connection->discard_left -= size;
@@ -669,7 +377,7 @@ static enum step report_data(struct http1_connection *connection, struct str byt
     if (connection->exchange != NULL) {
         http_exchange_emit_data(connection->exchange, bytes, end);
         if (end) {
-            check_complete(connection);
+            http1_connection_check_complete(connection);
         }
     } else if (discard(connection, bytes.size) && end) {
         next_message(connection);
@@ -706,7 +414,8 @@ static enum step read_body(struct http1_connection *connection, struct str *rest
     struct str data = *rest;
     bool end = false;
     if (connection->message.body == HTTP1_BODY_LENGTH) {
-        data = str_sub(data, 0, connection->body_left < data.size ? (size_t)connection->body_left : data.size);
+        data = str_sub(
+            data, 0, connection->body_left < data.size ? (size_t)connection->body_left : data.size);
         connection->body_left -= data.size;
         end = connection->body_left == 0;
     }
@@ -719,19 +428,21 @@ static enum step read_trailers(struct http1_connection *connection, struct str *
     struct http_pool *pool = connection->base.pool;
     struct http1_limits limits = http_pool_head_limits(pool);
     struct http1_problem problem = {0};
-    enum http1_result result = http1_scan(&connection->scan, HTTP1_TRAILERS, *rest, &limits, &problem);
+    enum http1_result result =
+        http1_scan(&connection->scan, HTTP1_TRAILERS, *rest, &limits, &problem);
     if (result == HTTP1_MORE) {
         return STEP_WAIT;
     }
     if (result == HTTP1_DONE) {
         struct buf *bytes = take_head(connection, rest);
-        if (http1_parse_trailers(bytes->data + bytes->start, bytes->size, &limits, &pool->head, &problem)) {
+        if (http1_parse_trailers(bytes->data + bytes->start, bytes->size, &limits, &pool->head,
+                                 &problem)) {
             if (pool->head.header_count == 0 || connection->exchange == NULL) {
                 return report_data(connection, STR_EMPTY, true);
             }
             end_receiving(connection);
             http_exchange_emit_trailers(connection->exchange, &pool->head);
-            check_complete(connection);
+            http1_connection_check_complete(connection);
             return STEP_GO;
         }
     }
@@ -750,11 +461,13 @@ static enum step read_tunnel(struct http1_connection *connection, struct str *re
     return STEP_GO;
 }
 
-// --- reading: the driver ---------------------------------------------------------------------------
+// --- reading: the driver
+// ---------------------------------------------------------------------------
 
 static enum step read_step(struct http1_connection *connection, struct str *rest)
 {
-    if (connection->exchange != NULL && connection->exchange->paused && connection->reading != READING_HEAD) {
+    if (connection->exchange != NULL && connection->exchange->paused &&
+        connection->reading != READING_HEAD) {
         return STEP_WAIT;
     }
     switch (connection->reading) {
@@ -786,7 +499,7 @@ static void use_eof(struct http1_connection *connection)
         if (!exchange->received_end) {
             exchange->received_end = true;
             http_exchange_emit_data(exchange, STR_EMPTY, true);
-            check_complete(connection);
+            http1_connection_check_complete(connection);
         }
         return;
     }
@@ -798,16 +511,18 @@ static void use_eof(struct http1_connection *connection)
     if (exchange != NULL) {
         // A client that leaves does not want its answer; a server that does has none.
         connection->exchange = NULL;
-        if (!exchange->received_any && exchange->request != NULL && connection->base.client != NULL &&
-            connection->base.request_count > 1) {
+        if (!exchange->received_any && exchange->request != NULL &&
+            connection->base.client != NULL && connection->base.request_count > 1) {
             http_client_retry(connection->base.client, exchange);
         } else {
-            http_exchange_finish(exchange, ERR_CLOSED, is_server(connection)
-                                                           ? "the client closed the connection"
-                                                           : "the server closed the connection before its answer was complete");
+            http_exchange_finish(
+                exchange, ERR_CLOSED,
+                http1_is_server(connection)
+                    ? "the client closed the connection"
+                    : "the server closed the connection before its answer was complete");
         }
     }
-    close_stream(connection);
+    http1_connection_close(connection);
 }
 
 static bool is_run_idle(const struct http1_connection *connection)
@@ -852,9 +567,10 @@ static void run(struct http1_connection *connection, struct str bytes, bool from
         buf_append_str(&connection->input, rest);
     }
     bool between = connection->reading == READING_HEAD && connection->exchange == NULL;
-    if (between && !is_server(connection)) {
+    if (between && !http1_is_server(connection)) {
         become_ready(connection);
-    } else if (connection->eof && connection->reading != READING_CLOSED && is_run_idle(connection)) {
+    } else if (connection->eof && connection->reading != READING_CLOSED &&
+               is_run_idle(connection)) {
         use_eof(connection);
     }
     update_reading(connection);
@@ -918,8 +634,8 @@ static void on_close(void *owner, struct stream *stream, const struct error *err
     connection->base.stream = NULL;
     connection->reading = READING_CLOSED;
     if (exchange != NULL) {
-        if (!exchange->received_any && exchange->request != NULL && connection->base.client != NULL &&
-            connection->base.request_count > 1) {
+        if (!exchange->received_any && exchange->request != NULL &&
+            connection->base.client != NULL && connection->base.request_count > 1) {
             http_client_retry(connection->base.client, exchange);
         } else {
             http_exchange_finish_with(exchange, err);
@@ -939,7 +655,8 @@ static const struct stream_events stream_events = {
     .on_close = on_close,
 };
 
-// --- connection ------------------------------------------------------------------------------------
+// --- connection
+// ------------------------------------------------------------------------------------
 
 static void on_timer(struct loop_timer *timer)
 {
@@ -947,46 +664,48 @@ static void on_timer(struct loop_timer *timer)
     if (!http_connection_is_expired(&connection->base)) {
         return;
     }
-    if (is_server(connection) && connection->reading == READING_HEAD && connection->input.size > 0) {
+    if (http1_is_server(connection) && connection->reading == READING_HEAD &&
+        connection->input.size > 0) {
         struct http1_problem problem = {.status = 408, .reason = "the request head took too long"};
         refuse(connection, &problem);
     } else {
-        close_stream(connection);
+        http1_connection_close(connection);
     }
 }
 
 static void connection_start(struct http_connection *base, struct http_exchange *exchange,
                              const struct http_head *head, bool end)
 {
-    struct http1_connection *connection = connection_of(base);
+    struct http1_connection *connection = http1_connection_of(base);
     ASSERT(connection->exchange == NULL && connection->reading == READING_HEAD);
     http_connection_set_deadline(base, 0);
     connection->keep_alive = true;
     begin_exchange(connection, exchange);
-    exchange_send_head(exchange, head, end);
+    http_send_head(exchange, head, end);
 }
 
 static unsigned connection_room(struct http_connection *base)
 {
-    const struct http1_connection *connection = connection_of(base);
-    return connection->exchange == NULL && connection->reading == READING_HEAD && !connection->draining &&
-                   !connection->running && !connection->eof && connection->input.size == 0
+    const struct http1_connection *connection = http1_connection_of(base);
+    return connection->exchange == NULL && connection->reading == READING_HEAD &&
+                   !connection->draining && !connection->running && !connection->eof &&
+                   connection->input.size == 0
                ? 1
                : 0;
 }
 
 static void connection_drain(struct http_connection *base)
 {
-    struct http1_connection *connection = connection_of(base);
+    struct http1_connection *connection = http1_connection_of(base);
     connection->draining = true;
     if (connection->exchange == NULL && connection->reading == READING_HEAD) {
-        close_stream(connection);
+        http1_connection_close(connection);
     }
 }
 
 static void connection_abort(struct http_connection *base, const char *reason)
 {
-    fail(connection_of(base), ERR_CLOSED, reason);
+    http1_connection_fail(http1_connection_of(base), ERR_CLOSED, reason);
 }
 
 static const struct http_connection_methods connection_methods = {
@@ -1007,8 +726,9 @@ static struct http1_connection *connection_new(struct http_pool *pool, struct st
     return connection;
 }
 
-struct http_connection *http1_connection_new_server(struct http_server *server, struct http_pool *pool,
-                                                    struct stream *stream, bool http2)
+struct http_connection *http1_connection_new_server(struct http_server *server,
+                                                    struct http_pool *pool, struct stream *stream,
+                                                    bool http2)
 {
     struct http1_connection *connection = connection_new(pool, stream);
     connection->sniffing = http2;
@@ -1019,8 +739,8 @@ struct http_connection *http1_connection_new_server(struct http_server *server, 
     return &connection->base;
 }
 
-struct http_connection *http1_connection_new_client(struct http_client *client, struct http_pool *pool,
-                                                    struct stream *stream)
+struct http_connection *http1_connection_new_client(struct http_client *client,
+                                                    struct http_pool *pool, struct stream *stream)
 {
     struct http1_connection *connection = connection_new(pool, stream);
     connection->base.client = client;

@@ -1,28 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HTTP/2 connection, server and client side, around nghttp2's session. nghttp2 owns the protocol (frames,
-// HPACK, stream states, message validation of RFC 9113 section 8); here are the exchanges, the flow of
-// bytes and the guards.
+// HTTP/2 connection, server and client side, around nghttp2's session. nghttp2 owns the protocol
+// (frames, HPACK, stream states, message validation of RFC 9113 section 8); here are the exchanges,
+// the flow of bytes and the guards.
 //
-// Sending: body bytes wait in exchange->out; the session asks for them as windows allow, and they go
-// from there into the stream without passing through the session. What callbacks have queued is sent
-// once per turn, by flush(). Receiving: windows are given back when the bytes have been taken by the
-// owner, so a paused exchange holds at most its window; the connection's window bounds all of them.
+// Sending: body bytes wait in exchange->out; the session asks for them as windows allow, and they
+// go from there into the stream without passing through the session. What callbacks have queued is
+// sent once per turn, by flush(). Receiving: windows are given back when the bytes have been taken
+// by the owner, so a paused exchange holds at most its window; the connection's window bounds all
+// of them.
 //
-// An exchange ends when its stream has closed and everything that arrived has been reported. User code
-// is called from inside nghttp2's callbacks: it may submit, and may end this connection (`dead`), but the
-// session is deleted in the stream's on_close only.
+// An exchange ends when its stream has closed and everything that arrived has been reported. User
+// code is called from inside nghttp2's callbacks: it may submit, and may end this connection
+// (`dead`), but the session is deleted in the stream's on_close only.
 #include <nghttp2/nghttp2.h>
 
 #include "base/assert.h"
 #include "net/http_internal.h"
 
 #define HTTP2_STREAM_WINDOW (256 * 1024)
-#define HTTP2_CONNECTION_WINDOW (4 * 1024 * 1024) // bound of what paused streams of a connection hold
-#define HTTP2_OUT_HIGH (128u * 1024)              // waiting body bytes of one exchange: congested
+#define HTTP2_CONNECTION_WINDOW                                                                    \
+    (4 * 1024 * 1024)                // bound of what paused streams of a connection hold
+#define HTTP2_OUT_HIGH (128u * 1024) // waiting body bytes of one exchange: congested
 #define HTTP2_OUT_LOW (32u * 1024)
 #define HTTP2_SHUTDOWN_NOTICE_MS 1000u // requests under way when GOAWAY is announced still count
-#define HTTP2_RESETS_BURST 200u        // streams a client may reset at once, and per second (rapid reset)
+#define HTTP2_RESETS_BURST 200u // streams a client may reset at once, and per second (rapid reset)
 #define HTTP2_RESETS_PER_SECOND 50u
 #define HTTP2_FIELDS_MAX (HTTP_HEADERS_MAX + 5u)
 
@@ -53,7 +55,8 @@ static void schedule_flush(struct http2_connection *connection)
     loop_task_schedule(connection->base.pool->loop, &connection->flush_task);
 }
 
-// --- ends ------------------------------------------------------------------------------------------
+// --- ends
+// ------------------------------------------------------------------------------------------
 
 // The exchange leaves its stream; bytes that nobody will take give their window back.
 static void detach(struct http2_connection *connection, struct http_exchange *exchange)
@@ -68,8 +71,8 @@ static void detach(struct http2_connection *connection, struct http_exchange *ex
     buf_done(&exchange->out);
 }
 
-static void finish(struct http2_connection *connection, struct http_exchange *exchange, enum err code,
-                   const char *reason)
+static void finish(struct http2_connection *connection, struct http_exchange *exchange,
+                   enum err code, const char *reason)
 {
     detach(connection, exchange);
     if (code == ERR_OK) {
@@ -114,8 +117,10 @@ static void close_if_idle(struct http2_connection *connection)
     }
 }
 
-// --- sending ---------------------------------------------------------------------------------------
+// --- sending
+// ---------------------------------------------------------------------------------------
 
+// Large; the compiler is told not to fill it before use.
 struct fields {
     nghttp2_nv items[HTTP2_FIELDS_MAX];
     size_t count;
@@ -152,7 +157,8 @@ static bool is_connection_specific(struct str name, struct str value)
 
 static bool is_sendable(struct str name, struct str value)
 {
-    return nghttp2_check_header_name((const uint8_t *)name.data, name.size) != 0 && name.data[0] != ':' &&
+    return nghttp2_check_header_name((const uint8_t *)name.data, name.size) != 0 &&
+           name.data[0] != ':' &&
            nghttp2_check_header_value((const uint8_t *)value.data, value.size) != 0 &&
            !is_connection_specific(name, value);
 }
@@ -166,8 +172,9 @@ static void add_headers(struct fields *fields, const struct http_head *head)
     }
 }
 
-static ssize_t on_body_wanted(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
-                              uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+static ssize_t on_body_wanted(nghttp2_session *session, int32_t stream_id, uint8_t *buf,
+                              size_t length, uint32_t *data_flags, nghttp2_data_source *source,
+                              void *user_data)
 {
     (void)buf;
     (void)source;
@@ -187,7 +194,7 @@ static ssize_t on_body_wanted(nghttp2_session *session, int32_t stream_id, uint8
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
         if (exchange->trailers != NULL) {
             *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            struct fields fields;
+            struct fields fields __attribute__((uninitialized));
             fields.count = 0;
             add_headers(&fields, exchange->trailers);
             exchange->trailers = NULL;
@@ -202,18 +209,21 @@ static int on_body_frame(nghttp2_session *session, nghttp2_frame *frame, const u
 {
     (void)source;
     struct http2_connection *connection = user_data;
-    struct http_exchange *exchange = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct http_exchange *exchange =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (exchange == NULL || exchange->out.size < length) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     stream_write(connection->base.stream, str_make((const char *)framehd, 9));
-    stream_write(connection->base.stream, str_make(exchange->out.data + exchange->out.start, length));
+    stream_write(connection->base.stream,
+                 str_make(exchange->out.data + exchange->out.start, length));
     buf_consume(&exchange->out, length);
     buf_release(&exchange->out);
     return 0;
 }
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t length, int flags, void *user_data)
+static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t length, int flags,
+                       void *user_data)
 {
     (void)session;
     (void)flags;
@@ -234,9 +244,11 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!end || !connection->base.is_server) {
         return 0;
     }
-    struct http_exchange *exchange = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct http_exchange *exchange =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (exchange == NULL || !exchange->received_end) {
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_NO_ERROR);
     }
     return 0;
 }
@@ -247,8 +259,8 @@ static void submit(struct http2_connection *connection, struct http_exchange *ex
     nghttp2_data_provider provider = {.source.ptr = NULL, .read_callback = on_body_wanted};
     exchange->has_provider = !end;
     if (connection->base.is_server) {
-        if (nghttp2_submit_response(connection->session, exchange->stream_id, fields->items, fields->count,
-                                    end ? NULL : &provider) != 0) {
+        if (nghttp2_submit_response(connection->session, exchange->stream_id, fields->items,
+                                    fields->count, end ? NULL : &provider) != 0) {
             finish(connection, exchange, ERR_CLOSED, "the stream is closed");
         }
         return;
@@ -256,7 +268,8 @@ static void submit(struct http2_connection *connection, struct http_exchange *ex
     int32_t id = nghttp2_submit_request(connection->session, NULL, fields->items, fields->count,
                                         end ? NULL : &provider, exchange);
     if (id < 0) {
-        connection->draining = true; // stream identifiers are used up: the next one needs a new connection
+        connection->draining =
+            true; // stream identifiers are used up: the next one needs a new connection
         finish(connection, exchange, ERR_CONFLICT, nghttp2_strerror(id));
         return;
     }
@@ -269,19 +282,21 @@ static void send_response_head(struct http2_connection *connection, struct http_
 {
     char digits[4] = {(char)('0' + head->status / 100 % 10), (char)('0' + head->status / 10 % 10),
                       (char)('0' + head->status % 10), '\0'};
-    struct fields fields;
+    struct fields fields __attribute__((uninitialized));
     fields.count = 0;
     add_field(&fields, STR(":status"), str_make(digits, 3));
     add_headers(&fields, head);
     if (head->status < 200) {
         if (head->status != 101) { // there is no 101 in HTTP/2 (RFC 9113 section 8.6)
-            (void)nghttp2_submit_headers(connection->session, NGHTTP2_FLAG_NONE, exchange->stream_id, NULL,
-                                         fields.items, fields.count, NULL);
+            (void)nghttp2_submit_headers(connection->session, NGHTTP2_FLAG_NONE,
+                                         exchange->stream_id, NULL, fields.items, fields.count,
+                                         NULL);
         }
         return;
     }
     exchange->head_sent = true;
-    bool bodiless = exchange->method == HTTP_METHOD_HEAD || head->status == 204 || head->status == 304;
+    bool bodiless =
+        exchange->method == HTTP_METHOD_HEAD || head->status == 204 || head->status == 304;
     exchange->sent_end = end || bodiless;
     submit(connection, exchange, &fields, exchange->sent_end);
 }
@@ -289,11 +304,12 @@ static void send_response_head(struct http2_connection *connection, struct http_
 static void send_request_head(struct http2_connection *connection, struct http_exchange *exchange,
                               const struct http_head *head, bool end)
 {
-    struct fields fields;
+    struct fields fields __attribute__((uninitialized));
     fields.count = 0;
     add_field(&fields, STR(":method"), head->method);
     if (exchange->method != HTTP_METHOD_CONNECT) {
-        struct str scheme = stream_tls(connection->base.stream) != NULL ? STR("https") : STR("http");
+        struct str scheme =
+            stream_tls(connection->base.stream) != NULL ? STR("https") : STR("http");
         add_field(&fields, STR(":scheme"), head->scheme.size > 0 ? head->scheme : scheme);
         add_field(&fields, STR(":path"), head->path.size > 0 ? head->path : STR("/"));
     }
@@ -304,7 +320,8 @@ static void send_request_head(struct http2_connection *connection, struct http_e
     submit(connection, exchange, &fields, end);
 }
 
-static void exchange_send_head(struct http_exchange *exchange, const struct http_head *head, bool end)
+static void exchange_send_head(struct http_exchange *exchange, const struct http_head *head,
+                               bool end)
 {
     struct http2_connection *connection = connection_of(exchange->connection);
     if (exchange->head_sent || exchange->stream_closed) {
@@ -384,7 +401,8 @@ static const struct http_exchange_methods exchange_methods = {
     .cancel = exchange_cancel,
 };
 
-// --- receiving: heads ------------------------------------------------------------------------------
+// --- receiving: heads
+// ------------------------------------------------------------------------------
 
 static int verdict(const struct http2_connection *connection)
 {
@@ -446,7 +464,8 @@ static bool join_cookie(struct http2_connection *connection, struct str value)
     if (first.data == NULL) {
         return false;
     }
-    struct str joined = arena_format(&connection->head_arena, "%.*s; %.*s", STR_ARG(first), STR_ARG(value));
+    struct str joined =
+        arena_format(&connection->head_arena, "%.*s; %.*s", STR_ARG(first), STR_ARG(value));
     return http_head_set(connection->incoming, STR("cookie"), joined);
 }
 
@@ -466,8 +485,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         connection->incoming_too_large = true;
         return 0;
     }
-    struct str name = arena_str(&connection->head_arena, str_make((const char *)name_data, name_size));
-    struct str value = arena_str(&connection->head_arena, str_make((const char *)value_data, value_size));
+    struct str name =
+        arena_str(&connection->head_arena, str_make((const char *)name_data, name_size));
+    struct str value =
+        arena_str(&connection->head_arena, str_make((const char *)value_data, value_size));
     if (take_pseudo(connection, name, value)) {
         return 0;
     }
@@ -521,7 +542,8 @@ static void report_trailers(struct http2_connection *connection, struct http_exc
     http_exchange_emit_trailers(exchange, connection->incoming);
 }
 
-static void report_head(struct http2_connection *connection, struct http_exchange *exchange, bool end)
+static void report_head(struct http2_connection *connection, struct http_exchange *exchange,
+                        bool end)
 {
     struct http_head *head = connection->incoming;
     if (connection->base.is_server) {
@@ -546,9 +568,11 @@ static void end_early(struct http2_connection *connection, int32_t stream_id)
     if (connection->dead || connection->base.is_server) {
         return;
     }
-    struct http_exchange *exchange = nghttp2_session_get_stream_user_data(connection->session, stream_id);
+    struct http_exchange *exchange =
+        nghttp2_session_get_stream_user_data(connection->session, stream_id);
     if (exchange != NULL && exchange->received_end && !exchange->sent_end) {
-        (void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
+        (void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, stream_id,
+                                        NGHTTP2_CANCEL);
         finish(connection, exchange, ERR_OK, NULL);
     }
 }
@@ -572,10 +596,11 @@ static int on_headers_received(struct http2_connection *connection, const nghttp
     return verdict(connection);
 }
 
-// --- receiving: bodies -----------------------------------------------------------------------------
+// --- receiving: bodies
+// -----------------------------------------------------------------------------
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
-                         size_t size, void *user_data)
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
+                         const uint8_t *data, size_t size, void *user_data)
 {
     (void)flags;
     struct http2_connection *connection = user_data;
@@ -613,9 +638,9 @@ static void count_reset(struct http2_connection *connection)
         connection->resets_refilled_ms = now;
     }
     if (connection->resets_left == 0) {
-        (void)nghttp2_session_terminate_session2(connection->session,
-                                                 nghttp2_session_get_last_proc_stream_id(connection->session),
-                                                 NGHTTP2_ENHANCE_YOUR_CALM);
+        (void)nghttp2_session_terminate_session2(
+            connection->session, nghttp2_session_get_last_proc_stream_id(connection->session),
+            NGHTTP2_ENHANCE_YOUR_CALM);
         return;
     }
     connection->resets_left--;
@@ -629,7 +654,8 @@ static int on_frame_received(nghttp2_session *session, const nghttp2_frame *fram
     case NGHTTP2_HEADERS:
         return on_headers_received(connection, frame);
     case NGHTTP2_DATA:
-        return (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 ? on_stream_end(connection, frame) : 0;
+        return (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 ? on_stream_end(connection, frame)
+                                                                : 0;
     case NGHTTP2_RST_STREAM:
         if (connection->base.is_server) {
             count_reset(connection);
@@ -657,7 +683,8 @@ static void finish_reset(struct http2_connection *connection, struct http_exchan
     http_exchange_finish(exchange, code, "stream reset: %s", reason);
 }
 
-static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data)
+static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                            void *user_data)
 {
     struct http2_connection *connection = user_data;
     struct http_exchange *exchange = nghttp2_session_get_stream_user_data(session, stream_id);
@@ -674,7 +701,8 @@ static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_
         // else what arrived while paused is still to be reported
     }
     if (connection->open_streams == 0 && connection->base.server != NULL) {
-        http_connection_set_deadline(&connection->base, connection->base.pool->limits.idle_timeout_ms);
+        http_connection_set_deadline(&connection->base,
+                                     connection->base.pool->limits.idle_timeout_ms);
     }
     return 0;
 }
@@ -687,7 +715,8 @@ static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *fram
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
-    struct http_exchange *exchange = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct http_exchange *exchange =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (nghttp2_session_find_stream(session, frame->hd.stream_id) == NULL) {
         connection->open_streams--;
     }
@@ -729,7 +758,8 @@ static void deliver_all_kept(struct http2_connection *connection)
 {
     for (bool again = true; again && !connection->dead;) {
         again = false;
-        list_each(&connection->exchanges, node) {
+        list_each(&connection->exchanges, node)
+        {
             struct http_exchange *exchange = container_of(node, struct http_exchange, node);
             if (!exchange->paused && (exchange->in.size > 0 || exchange->in_end)) {
                 deliver_kept(connection, exchange);
@@ -742,11 +772,14 @@ static void deliver_all_kept(struct http2_connection *connection)
 
 static void report_drained(struct http2_connection *connection)
 {
-    for (bool again = true; again && !connection->dead && !stream_is_congested(connection->base.stream);) {
+    for (bool again = true;
+         again && !connection->dead && !stream_is_congested(connection->base.stream);) {
         again = false;
-        list_each(&connection->exchanges, node) {
+        list_each(&connection->exchanges, node)
+        {
             struct http_exchange *exchange = container_of(node, struct http_exchange, node);
-            if (exchange->was_congested && !exchange->sent_end && exchange->out.size <= HTTP2_OUT_LOW) {
+            if (exchange->was_congested && !exchange->sent_end &&
+                exchange->out.size <= HTTP2_OUT_LOW) {
                 exchange->was_congested = false;
                 http_exchange_emit_drained(exchange);
                 again = true;
@@ -756,7 +789,8 @@ static void report_drained(struct http2_connection *connection)
     }
 }
 
-// --- the driver ------------------------------------------------------------------------------------
+// --- the driver
+// ------------------------------------------------------------------------------------
 
 static void send_all(struct http2_connection *connection)
 {
@@ -799,7 +833,8 @@ static void receive(struct http2_connection *connection, struct str bytes)
         return;
     }
     unsigned before = connection->open_streams;
-    ssize_t used = nghttp2_session_mem_recv(connection->session, (const uint8_t *)bytes.data, bytes.size);
+    ssize_t used =
+        nghttp2_session_mem_recv(connection->session, (const uint8_t *)bytes.data, bytes.size);
     if (connection->dead) {
         return;
     }
@@ -834,7 +869,8 @@ static void on_drained(void *owner, struct stream *stream)
     (void)stream;
     struct http2_connection *connection = owner;
     // The stream was the bottleneck: whoever asked meanwhile was told to wait.
-    list_each(&connection->exchanges, node) {
+    list_each(&connection->exchanges, node)
+    {
         container_of(node, struct http_exchange, node)->was_congested = true;
     }
     flush(connection);
@@ -866,7 +902,8 @@ static const struct stream_events stream_events = {
     .on_close = on_close,
 };
 
-// --- connection ------------------------------------------------------------------------------------
+// --- connection
+// ------------------------------------------------------------------------------------
 
 static void submit_final_goaway(struct http2_connection *connection)
 {
@@ -957,9 +994,10 @@ static void session_new(struct http2_connection *connection)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_received);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
     nghttp2_option_set_no_auto_window_update(option, 1);
-    int status = connection->base.is_server
-                     ? nghttp2_session_server_new2(&connection->session, callbacks, connection, option)
-                     : nghttp2_session_client_new2(&connection->session, callbacks, connection, option);
+    int status =
+        connection->base.is_server
+            ? nghttp2_session_server_new2(&connection->session, callbacks, connection, option)
+            : nghttp2_session_client_new2(&connection->session, callbacks, connection, option);
     ASSERT(status == 0); // memory is all it can lack
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);
@@ -975,12 +1013,14 @@ static void submit_settings(struct http2_connection *connection)
             ? (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams_max}
             : (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
-    (void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, entries, array_count(entries));
+    (void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, entries,
+                                  array_count(entries));
     (void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
                                                 HTTP2_CONNECTION_WINDOW);
 }
 
-static struct http2_connection *connection_new(struct http_pool *pool, struct stream *stream, bool is_server)
+static struct http2_connection *connection_new(struct http_pool *pool, struct stream *stream,
+                                               bool is_server)
 {
     struct http2_connection *connection = mem_new(struct http2_connection);
     http_connection_init(&connection->base, &connection_methods, pool, stream, on_timer);
@@ -997,8 +1037,9 @@ static struct http2_connection *connection_new(struct http_pool *pool, struct st
     return connection;
 }
 
-struct http_connection *http2_connection_new_server(struct http_server *server, struct http_pool *pool,
-                                                    struct stream *stream, struct str first, void *tag,
+struct http_connection *http2_connection_new_server(struct http_server *server,
+                                                    struct http_pool *pool, struct stream *stream,
+                                                    struct str first, void *tag,
                                                     void (*on_closed)(void *tag))
 {
     struct http2_connection *connection = connection_new(pool, stream, true);
@@ -1011,8 +1052,8 @@ struct http_connection *http2_connection_new_server(struct http_server *server, 
     return &connection->base;
 }
 
-struct http_connection *http2_connection_new_client(struct http_client *client, struct http_pool *pool,
-                                                    struct stream *stream)
+struct http_connection *http2_connection_new_client(struct http_client *client,
+                                                    struct http_pool *pool, struct stream *stream)
 {
     struct http2_connection *connection = connection_new(pool, stream, false);
     connection->base.client = client;

@@ -2,10 +2,11 @@
 //
 // HTTP client: a pool of connections to one destination and a queue of requests that wait for one.
 //
-// A request takes a connection that has room, the last used first, so that idle ones grow old. Without
-// one it waits, with its head copied, and a connector is started: resolve, connect, handshake; then the
-// connection is HTTP/1 or HTTP/2 as configured or negotiated. HTTP/1 gets a connector per waiting
-// request, HTTP/2 one for all. When a connector fails, requests that no other one works for fail with it.
+// A request takes a connection that has room, the last used first, so that idle ones grow old.
+// Without one it waits, with its head copied, and a connector is started: resolve, connect,
+// handshake; then the connection is HTTP/1 or HTTP/2 as configured or negotiated. HTTP/1 gets a
+// connector per waiting request, HTTP/2 one for all. When a connector fails, requests that no other
+// one works for fail with it.
 //
 // The client may be freed in any callback: nothing here touches it after calling out.
 #include "base/assert.h"
@@ -37,7 +38,8 @@ struct http_connector {
     struct stream *stream;
 };
 
-// --- requests that wait ----------------------------------------------------------------------------
+// --- requests that wait
+// ----------------------------------------------------------------------------
 
 static void waiting_nothing(struct http_exchange *exchange)
 {
@@ -114,7 +116,8 @@ static void start_waiting(struct http_connection *connection, struct http_exchan
 
 static bool is_repeatable(const struct http_head *head)
 {
-    static const struct str methods[] = {{"GET", 3}, {"HEAD", 4}, {"OPTIONS", 7}, {"PUT", 3}, {"DELETE", 6}};
+    static const struct str methods[] = {
+        {"GET", 3}, {"HEAD", 4}, {"OPTIONS", 7}, {"PUT", 3}, {"DELETE", 6}};
     for (size_t i = 0; i < array_count(methods); i++) {
         if (str_equal(head->method, methods[i])) {
             return head->upgrade.size == 0;
@@ -131,7 +134,8 @@ static void wait_for_connection(struct http_client *client, struct http_exchange
     loop_task_schedule(client->loop, &client->serve_task);
 }
 
-// --- connectors ------------------------------------------------------------------------------------
+// --- connectors
+// ------------------------------------------------------------------------------------
 
 static void report_connection(struct http_client *client, bool opened, const struct error *err)
 {
@@ -186,8 +190,9 @@ static void connector_on_open(void *owner, struct stream *stream)
         http2 = str_equal(alpn, STR("h2")) || str_equal(alpn, STR("istio-h2"));
     }
     connector_free(connector);
-    struct http_connection *connection = http2 ? http2_connection_new_client(client, client->pool, stream)
-                                               : http1_connection_new_client(client, client->pool, stream);
+    struct http_connection *connection =
+        http2 ? http2_connection_new_client(client, client->pool, stream)
+              : http1_connection_new_client(client, client->pool, stream);
     http_client_connection_ready(client, connection);
     report_connection(client, true, NULL);
 }
@@ -244,7 +249,8 @@ static void connector_on_resolved(void *owner, const struct address *addresses, 
     if (count == 0) {
         struct error why = *err;
         if (why.code == ERR_OK) {
-            (void)error_set(&why, ERR_NOT_FOUND, "%.*s has no address", STR_ARG(client->options.host));
+            (void)error_set(&why, ERR_NOT_FOUND, "%.*s has no address",
+                            STR_ARG(client->options.host));
         }
         connector_free(connector);
         connector_failed(client, &why);
@@ -271,7 +277,8 @@ static void connector_start(struct http_client *client)
 static void start_connectors(struct http_client *client)
 {
     unsigned wanted = 0;
-    list_each(&client->waiting, node) {
+    list_each(&client->waiting, node)
+    {
         if (++wanted >= HTTP_CONNECTORS_MAX || is_multiplexed(client)) {
             break;
         }
@@ -283,16 +290,20 @@ static void start_connectors(struct http_client *client)
     }
 }
 
-// --- connections -----------------------------------------------------------------------------------
+// --- connections
+// -----------------------------------------------------------------------------------
 
-static bool has_requests_left(const struct http_client *client, const struct http_connection *connection)
+static bool has_requests_left(const struct http_client *client,
+                              const struct http_connection *connection)
 {
-    return client->options.requests_max == 0 || connection->request_count < client->options.requests_max;
+    return client->options.requests_max == 0 ||
+           connection->request_count < client->options.requests_max;
 }
 
 static struct http_connection *find_room(struct http_client *client)
 {
-    list_each(&client->connections, node) {
+    list_each(&client->connections, node)
+    {
         struct http_connection *connection = container_of(node, struct http_connection, node);
         if (has_requests_left(client, connection) && connection->methods->room(connection) > 0) {
             return connection;
@@ -326,7 +337,8 @@ void http_client_connection_ready(struct http_client *client, struct http_connec
     }
     list_remove(&connection->node); // the last used first
     list_prepend(&client->connections, &connection->node);
-    list_each(&client->waiting, node) {
+    list_each(&client->waiting, node)
+    {
         struct http_exchange *exchange = container_of(node, struct http_exchange, node);
         if (connection->methods->room(connection) == 0 || !has_requests_left(client, connection)) {
             return;
@@ -349,16 +361,18 @@ void http_client_retry(struct http_client *client, struct http_exchange *exchang
     wait_for_connection(client, exchange);
 }
 
-// Connections that freed up are used as they report; here it is decided how many new ones are needed.
+// Connections that freed up are used as they report; here it is decided how many new ones are
+// needed.
 static void on_serve_task(struct loop_task *task)
 {
     start_connectors(container_of(task, struct http_client, serve_task));
 }
 
-// --- public ----------------------------------------------------------------------------------------
+// --- public
+// ----------------------------------------------------------------------------------------
 
-struct http_exchange *http_request(struct http_client *client, const struct http_head *head, bool end,
-                                   const struct http_events *events, void *owner)
+struct http_exchange *http_request(struct http_client *client, const struct http_head *head,
+                                   bool end, const struct http_events *events, void *owner)
 {
     struct http_exchange *exchange = http_exchange_new(client->pool);
     exchange->events = events;
@@ -430,7 +444,8 @@ struct loop *http_client_loop(const struct http_client *client)
 
 static void abandon_connectors(struct http_client *client)
 {
-    list_each(&client->connectors, node) {
+    list_each(&client->connectors, node)
+    {
         struct http_connector *connector = container_of(node, struct http_connector, node);
         list_remove(node);
         connector->client = NULL;
@@ -451,7 +466,8 @@ void http_client_free(struct http_client *client)
     client->closing = true;
     client->options.on_connection = NULL;
     abandon_connectors(client);
-    list_each(&client->connections, node) {
+    list_each(&client->connections, node)
+    {
         struct http_connection *connection = container_of(node, struct http_connection, node);
         connection->methods->abort(connection, "the client is closing");
         list_remove(node);

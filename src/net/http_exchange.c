@@ -7,7 +7,8 @@
 #include "base/assert.h"
 #include "net/http_internal.h"
 
-// --- pool ------------------------------------------------------------------------------------------
+// --- pool
+// ------------------------------------------------------------------------------------------
 
 static void limits_default(struct http_limits *limits)
 {
@@ -66,7 +67,8 @@ void http_pool_unref(struct http_pool *pool)
         return;
     }
     ASSERT(list_is_empty(&pool->live));
-    list_each(&pool->spare, node) {
+    list_each(&pool->spare, node)
+    {
         exchange_free(container_of(node, struct http_exchange, pool_node));
     }
     buf_done(&pool->head_bytes);
@@ -74,7 +76,8 @@ void http_pool_unref(struct http_pool *pool)
     mem_free(pool);
 }
 
-// --- life of an exchange ---------------------------------------------------------------------------
+// --- life of an exchange
+// ---------------------------------------------------------------------------
 
 static void recycle(struct http_exchange *exchange)
 {
@@ -194,7 +197,8 @@ void http_exchange_finish(struct http_exchange *exchange, enum err code, const c
     exchange->close_error->code = code;
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(exchange->close_error->message, sizeof(exchange->close_error->message), format, args);
+    (void)vsnprintf(exchange->close_error->message, sizeof(exchange->close_error->message), format,
+                    args);
     va_end(args);
 }
 
@@ -215,18 +219,21 @@ void http_pool_close_all(struct http_pool *pool, const char *reason)
 {
     http_pool_ref(pool);
     size_t count = 0; // requests made from these callbacks come behind and are not ours
-    list_each(&pool->live, node) {
+    list_each(&pool->live, node)
+    {
         count++;
     }
     for (; count > 0 && !list_is_empty(&pool->live); count--) {
-        struct http_exchange *exchange = container_of(list_first(&pool->live), struct http_exchange, pool_node);
+        struct http_exchange *exchange =
+            container_of(list_first(&pool->live), struct http_exchange, pool_node);
         http_exchange_finish(exchange, ERR_CLOSED, "%s", reason);
         http_exchange_close_now(exchange);
     }
     http_pool_unref(pool);
 }
 
-// --- events ----------------------------------------------------------------------------------------
+// --- events
+// ----------------------------------------------------------------------------------------
 
 void http_exchange_emit_head(struct http_exchange *exchange, const struct http_head *head, bool end)
 {
@@ -266,7 +273,8 @@ enum http_method_kind http_method_kind_of(struct str method)
     return str_equal(method, STR("CONNECT")) ? HTTP_METHOD_CONNECT : HTTP_METHOD_OTHER;
 }
 
-// --- public ----------------------------------------------------------------------------------------
+// --- public
+// ----------------------------------------------------------------------------------------
 
 void http_send_head(struct http_exchange *exchange, const struct http_head *head, bool end)
 {
@@ -288,11 +296,12 @@ bool http_is_congested(const struct http_exchange *exchange)
     return exchange->methods->is_congested(exchange);
 }
 
-void http_respond(struct http_exchange *exchange, int status, struct str content_type, struct str body)
+void http_respond(struct http_exchange *exchange, int status, struct str content_type,
+                  struct str body)
 {
     char digits[24];
     int size = snprintf(digits, sizeof(digits), "%zu", body.size);
-    struct http_head head;
+    struct http_head head __attribute__((uninitialized)); // 4 KiB that need no filling
     http_head_init_response(&head, status);
     if (content_type.size > 0) {
         (void)http_head_add(&head, STR("content-type"), content_type);
@@ -373,10 +382,12 @@ void *http_connection_tag(const struct http_exchange *exchange)
     return exchange->connection == NULL ? NULL : exchange->connection->tag;
 }
 
-// --- connections, common part ----------------------------------------------------------------------
+// --- connections, common part
+// ----------------------------------------------------------------------
 
-void http_connection_init(struct http_connection *connection, const struct http_connection_methods *methods,
-                          struct http_pool *pool, struct stream *stream, loop_timer_fn *on_timer)
+void http_connection_init(struct http_connection *connection,
+                          const struct http_connection_methods *methods, struct http_pool *pool,
+                          struct stream *stream, loop_timer_fn *on_timer)
 {
     connection->methods = methods;
     connection->pool = pool;
@@ -408,7 +419,8 @@ void http_connection_set_deadline(struct http_connection *connection, uint64_t d
         return;
     }
     connection->deadline = loop_now_ms(connection->pool->loop) + delay_ms;
-    if (!loop_timer_is_running(&connection->timer) || connection->timer_due > connection->deadline) {
+    if (!loop_timer_is_running(&connection->timer) ||
+        connection->timer_due > connection->deadline) {
         connection->timer_due = connection->deadline;
         loop_timer_start(&connection->timer, delay_ms);
     }

@@ -6,9 +6,10 @@
 //                ├── http_connection ──────┤
 //   http_client ─┘   (one per stream)      └─ http2_connection ── an exchange per stream
 //
-// Life of memory: exchanges come from a pool and return to it after on_close. A connection is freed in
-// its stream's on_close, so code that has called out to a user looks at the connection again, never at
-// the exchange. The pool is counted: server or client hold it, and so does every connection.
+// Life of memory: exchanges come from a pool and return to it after on_close. A connection is freed
+// in its stream's on_close, so code that has called out to a user looks at the connection again,
+// never at the exchange. The pool is counted: server or client hold it, and so does every
+// connection.
 #ifndef NET_HTTP_INTERNAL_H
 #define NET_HTTP_INTERNAL_H
 
@@ -29,7 +30,8 @@
 #define HTTP_POOL_SPARE_MAX 64u        // exchanges kept for reuse
 #define HTTP_SCRATCH_KEEP_BYTES 16384u // larger scratch is given back
 
-// --- pool ------------------------------------------------------------------------------------------
+// --- pool
+// ------------------------------------------------------------------------------------------
 
 struct http_pool {
     struct loop *loop;
@@ -38,8 +40,8 @@ struct http_pool {
     struct list spare; // for reuse
     unsigned spare_count;
     struct http_limits limits;
-    // Shared by the connections of this loop: a head is parsed and reported, or built and queued, without
-    // returning to the loop in between.
+    // Shared by the connections of this loop: a head is parsed and reported, or built and queued,
+    // without returning to the loop in between.
     struct buf head_bytes;
     struct buf out;
     struct http_head head;
@@ -56,7 +58,8 @@ static inline struct http1_limits http_pool_head_limits(const struct http_pool *
                                  .header_count = pool->limits.header_count};
 }
 
-// --- exchange --------------------------------------------------------------------------------------
+// --- exchange
+// --------------------------------------------------------------------------------------
 
 struct http_connection;
 
@@ -83,7 +86,7 @@ struct http_exchange {
     void *owner;
     struct http_pool *pool;
     struct list pool_node;
-    struct list node; // connection's list (HTTP/2) or client's queue
+    struct list node;                   // connection's list (HTTP/2) or client's queue
     struct http_connection *connection; // NULL: waiting or over
     struct loop_task close_task;
     struct arena arena;        // for what must outlive an event: a waiting head, an error, metadata
@@ -100,16 +103,16 @@ struct http_exchange {
     bool request_end;
     bool needs_fresh; // second try: not on a pooled connection
     // HTTP/2
-    int32_t stream_id;           // 0: none yet
-    struct buf out;              // body bytes that flow control (or a missing connection) holds back
-    struct http_head *trailers;  // to be sent behind out; in the arena
-    struct buf in;               // body bytes that arrived while paused
+    int32_t stream_id;          // 0: none yet
+    struct buf out;             // body bytes that flow control (or a missing connection) holds back
+    struct http_head *trailers; // to be sent behind out; in the arena
+    struct buf in;              // body bytes that arrived while paused
     struct http_head *in_trailers;
-    bool in_end;                 // `end` follows the bytes of in
-    bool head_received;          // the final one
-    bool has_provider;           // the session asks for body bytes
-    bool was_congested;          // owes an on_drained
-    bool stream_closed;          // both sides; only what is in `in` is left
+    bool in_end;        // `end` follows the bytes of in
+    bool head_received; // the final one
+    bool has_provider;  // the session asks for body bytes
+    bool was_congested; // owes an on_drained
+    bool stream_closed; // both sides; only what is in `in` is left
 };
 
 struct http_exchange *http_exchange_new(struct http_pool *pool);
@@ -117,17 +120,20 @@ struct http_exchange *http_exchange_new(struct http_pool *pool);
 void http_exchange_finish(struct http_exchange *exchange, enum err code, const char *format, ...)
     printf_like(3, 4);
 void http_exchange_finish_with(struct http_exchange *exchange, const struct error *err);
-void http_exchange_close_now(struct http_exchange *exchange); // of a finished one: on_close from here
+void http_exchange_close_now(
+    struct http_exchange *exchange); // of a finished one: on_close from here
 
 // Calls of the owner's events; nothing when silent.
-void http_exchange_emit_head(struct http_exchange *exchange, const struct http_head *head, bool end);
+void http_exchange_emit_head(struct http_exchange *exchange, const struct http_head *head,
+                             bool end);
 void http_exchange_emit_data(struct http_exchange *exchange, struct str bytes, bool end);
 void http_exchange_emit_trailers(struct http_exchange *exchange, const struct http_head *trailers);
 void http_exchange_emit_drained(struct http_exchange *exchange);
 
 enum http_method_kind http_method_kind_of(struct str method);
 
-// --- connection ------------------------------------------------------------------------------------
+// --- connection
+// ------------------------------------------------------------------------------------
 
 struct http_connection_methods {
     // Client: sends a request; only when there is room.
@@ -157,8 +163,9 @@ struct http_connection {
     bool is_server;
 };
 
-void http_connection_init(struct http_connection *connection, const struct http_connection_methods *methods,
-                          struct http_pool *pool, struct stream *stream, loop_timer_fn *on_timer);
+void http_connection_init(struct http_connection *connection,
+                          const struct http_connection_methods *methods, struct http_pool *pool,
+                          struct stream *stream, loop_timer_fn *on_timer);
 // Releases the parts above and tells server or client that it is gone.
 void http_connection_done(struct http_connection *connection);
 // Deadlines move often and expire rarely: the timer is only re-armed when it would be late.
@@ -166,19 +173,22 @@ void http_connection_set_deadline(struct http_connection *connection, uint64_t d
 bool http_connection_is_expired(struct http_connection *connection); // else re-armed
 
 // Taken over by the connection they return; they register with server or client themselves.
-struct http_connection *http1_connection_new_server(struct http_server *server, struct http_pool *pool,
-                                                    struct stream *stream, bool http2);
-struct http_connection *http1_connection_new_client(struct http_client *client, struct http_pool *pool,
-                                                    struct stream *stream);
+struct http_connection *http1_connection_new_server(struct http_server *server,
+                                                    struct http_pool *pool, struct stream *stream,
+                                                    bool http2);
+struct http_connection *http1_connection_new_client(struct http_client *client,
+                                                    struct http_pool *pool, struct stream *stream);
 // first: bytes already read from the stream, used before it returns.
-struct http_connection *http2_connection_new_server(struct http_server *server, struct http_pool *pool,
-                                                    struct stream *stream, struct str first, void *tag,
+struct http_connection *http2_connection_new_server(struct http_server *server,
+                                                    struct http_pool *pool, struct stream *stream,
+                                                    struct str first, void *tag,
                                                     void (*on_closed)(void *tag));
-struct http_connection *http2_connection_new_client(struct http_client *client, struct http_pool *pool,
-                                                    struct stream *stream);
+struct http_connection *http2_connection_new_client(struct http_client *client,
+                                                    struct http_pool *pool, struct stream *stream);
 #define HTTP2_PREFACE STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") // RFC 9113 section 3.4
 
-// --- what connections ask of their server or client ------------------------------------------------
+// --- what connections ask of their server or client
+// ------------------------------------------------
 
 void http_server_request(struct http_server *server, struct http_exchange *exchange,
                          const struct http_head *head, bool end);

@@ -61,7 +61,8 @@ static void make_metrics(struct http_server *server, const struct http_server_op
     if (options->metrics == NULL) {
         return;
     }
-    const char *prefix = options->metric_prefix != NULL ? options->metric_prefix : "isthmesh_http_server";
+    const char *prefix =
+        options->metric_prefix != NULL ? options->metric_prefix : "isthmesh_http_server";
     struct http_server_metrics *metrics = &server->metrics;
     const struct {
         struct metric **place;
@@ -71,19 +72,23 @@ static void make_metrics(struct http_server *server, const struct http_server_op
     } rows[] = {
         {&metrics->connections, "connections_total", "Connections accepted.", false},
         {&metrics->connections_active, "connections_active", "Connections open now.", true},
-        {&metrics->connections_refused, "connections_refused_total", "Connections closed because connections_max was reached.", false},
+        {&metrics->connections_refused, "connections_refused_total",
+         "Connections closed because connections_max was reached.", false},
         {&metrics->requests, "requests_total", "Requests whose head was read.", false},
-        {&metrics->bad_requests, "bad_requests_total", "Requests refused as malformed or too large.", false},
+        {&metrics->bad_requests, "bad_requests_total",
+         "Requests refused as malformed or too large.", false},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
         char name[160];
         (void)snprintf(name, sizeof(name), "%s_%s", prefix, rows[i].name);
-        *rows[i].place = rows[i].gauge ? metrics_gauge(options->metrics, name, rows[i].help, NULL)
-                                       : metrics_counter(options->metrics, name, rows[i].help, NULL);
+        *rows[i].place = rows[i].gauge
+                             ? metrics_gauge(options->metrics, name, rows[i].help, NULL)
+                             : metrics_counter(options->metrics, name, rows[i].help, NULL);
     }
 }
 
-// --- what connections call -------------------------------------------------------------------------
+// --- what connections call
+// -------------------------------------------------------------------------
 
 void http_server_request(struct http_server *server, struct http_exchange *exchange,
                          const struct http_head *head, bool end)
@@ -114,7 +119,8 @@ void http_server_remove_connection(struct http_server *server, struct http_conne
     }
 }
 
-// --- listening -------------------------------------------------------------------------------------
+// --- listening
+// -------------------------------------------------------------------------------------
 
 static bool has_room(struct http_server *server)
 {
@@ -126,7 +132,8 @@ static bool has_room(struct http_server *server)
     return true;
 }
 
-static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *peer, socklen_t peer_size)
+static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *peer,
+                      socklen_t peer_size)
 {
     (void)peer;
     (void)peer_size;
@@ -137,7 +144,8 @@ static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *
         return;
     }
     static const struct stream_events no_events;
-    struct stream *stream = stream_accept(server->loop, fd, listener->tls, STR_EMPTY, &no_events, NULL);
+    struct stream *stream =
+        stream_accept(server->loop, fd, listener->tls, STR_EMPTY, &no_events, NULL);
     (void)http1_connection_new_server(server, server->pool, stream, server->http2);
 }
 
@@ -153,7 +161,8 @@ void http_server_listen(struct http_server *server, int fd, struct tls_context *
 
 void http_server_set_tls(struct http_server *server, struct tls_context *tls)
 {
-    list_each(&server->listeners, node) {
+    list_each(&server->listeners, node)
+    {
         struct http_listener *listener = container_of(node, struct http_listener, node);
         if (listener->tls != NULL) {
             tls_context_unref(listener->tls);
@@ -180,7 +189,8 @@ void http_server_adopt_tagged(struct http_server *server, struct stream *stream,
     }
 }
 
-// --- life ------------------------------------------------------------------------------------------
+// --- life
+// ------------------------------------------------------------------------------------------
 
 static void on_drain_task(struct loop_task *task)
 {
@@ -196,7 +206,8 @@ static void on_drain_task(struct loop_task *task)
 
 static void abort_connections(struct http_server *server, const char *reason)
 {
-    list_each(&server->connections, node) {
+    list_each(&server->connections, node)
+    {
         struct http_connection *connection = container_of(node, struct http_connection, node);
         connection->methods->abort(connection, reason);
     }
@@ -227,7 +238,8 @@ struct http_server *http_server_new(struct loop *loop, const struct http_server_
 
 static void close_listeners(struct http_server *server)
 {
-    list_each(&server->listeners, node) {
+    list_each(&server->listeners, node)
+    {
         struct http_listener *listener = container_of(node, struct http_listener, node);
         list_remove(node);
         acceptor_stop(&listener->acceptor);
@@ -236,14 +248,15 @@ static void close_listeners(struct http_server *server)
     }
 }
 
-void http_server_drain(struct http_server *server, uint64_t deadline_ms, void (*on_done)(void *owner),
-                       void *owner)
+void http_server_drain(struct http_server *server, uint64_t deadline_ms,
+                       void (*on_done)(void *owner), void *owner)
 {
     server->draining = true;
     server->on_drained = on_done;
     server->drain_owner = owner;
     close_listeners(server);
-    list_each(&server->connections, node) {
+    list_each(&server->connections, node)
+    {
         struct http_connection *connection = container_of(node, struct http_connection, node);
         connection->methods->drain(connection);
     }
@@ -259,7 +272,8 @@ void http_server_free(struct http_server *server)
         return;
     }
     close_listeners(server);
-    list_each(&server->connections, node) {
+    list_each(&server->connections, node)
+    {
         struct http_connection *connection = container_of(node, struct http_connection, node);
         connection->methods->abort(connection, "the server is shutting down");
         // What is left frees itself when its stream reports the end.

@@ -5,7 +5,8 @@
 
 #include "base/memory.h"
 
-// --- messages --------------------------------------------------------------------------------------
+// --- messages
+// --------------------------------------------------------------------------------------
 
 static uint32_t prefix_size(const char *prefix)
 {
@@ -14,7 +15,8 @@ static uint32_t prefix_size(const char *prefix)
 }
 
 // MESSAGE when all of it is at the front of bytes.
-static enum grpc_read look(const struct grpc_reader *reader, struct str bytes, struct str *ret_message)
+static enum grpc_read look(const struct grpc_reader *reader, struct str bytes,
+                           struct str *ret_message)
 {
     if (bytes.size > 0 && bytes.data[0] != 0) {
         return GRPC_READ_COMPRESSED;
@@ -39,11 +41,13 @@ static size_t bytes_missing(const struct grpc_reader *reader)
     if (reader->partial.size < GRPC_PREFIX_SIZE) {
         return GRPC_PREFIX_SIZE - reader->partial.size;
     }
-    size_t whole = (size_t)prefix_size(reader->partial.data + reader->partial.start) + GRPC_PREFIX_SIZE;
+    size_t whole =
+        (size_t)prefix_size(reader->partial.data + reader->partial.start) + GRPC_PREFIX_SIZE;
     return whole - reader->partial.size;
 }
 
-enum grpc_read grpc_reader_next(struct grpc_reader *reader, struct str *input, struct str *ret_message)
+enum grpc_read grpc_reader_next(struct grpc_reader *reader, struct str *input,
+                                struct str *ret_message)
 {
     if (reader->used > 0) {
         reader->used = 0;
@@ -59,8 +63,8 @@ enum grpc_read grpc_reader_next(struct grpc_reader *reader, struct str *input, s
         }
         return result;
     }
-    // First the prefix, then what it announces: never more than this message. Memory follows what has
-    // arrived, not what was announced.
+    // First the prefix, then what it announces: never more than this message. Memory follows what
+    // has arrived, not what was announced.
     for (int step = 0; step < 2; step++) {
         struct str part = str_sub(*input, 0, bytes_missing(reader));
         buf_append_str(&reader->partial, part);
@@ -96,7 +100,8 @@ void grpc_write_prefix(char out[static GRPC_PREFIX_SIZE], uint32_t size)
     out[4] = (char)size;
 }
 
-// --- timeouts --------------------------------------------------------------------------------------
+// --- timeouts
+// --------------------------------------------------------------------------------------
 
 bool grpc_timeout_parse(struct str text, uint64_t *ret_ms)
 {
@@ -140,12 +145,13 @@ struct str grpc_timeout_format(uint64_t ms, char out[static GRPC_TIMEOUT_TEXT_SI
         unit++;
     }
     uint64_t number = ms / units[unit].unit_ms;
-    int size = snprintf(out, GRPC_TIMEOUT_TEXT_SIZE, "%u%c", (unsigned)(number > 99999999 ? 99999999 : number),
-                        units[unit].letter);
+    int size = snprintf(out, GRPC_TIMEOUT_TEXT_SIZE, "%u%c",
+                        (unsigned)(number > 99999999 ? 99999999 : number), units[unit].letter);
     return str_make(out, (size_t)size);
 }
 
-// --- status messages -------------------------------------------------------------------------------
+// --- status messages
+// -------------------------------------------------------------------------------
 
 void grpc_message_encode(struct buf *out, struct str message)
 {
@@ -178,7 +184,8 @@ void grpc_message_decode(struct buf *out, struct str text)
     for (size_t i = 0; i < text.size; i++) {
         if (text.data[i] == '%' && text.size - i > 2 && hex_digit(text.data[i + 1]) >= 0 &&
             hex_digit(text.data[i + 2]) >= 0) {
-            buf_append_char(out, (char)(hex_digit(text.data[i + 1]) << 4 | hex_digit(text.data[i + 2])));
+            buf_append_char(out,
+                            (char)(hex_digit(text.data[i + 1]) << 4 | hex_digit(text.data[i + 2])));
             i += 2;
         } else {
             buf_append_char(out, text.data[i]);

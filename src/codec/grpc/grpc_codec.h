@@ -2,8 +2,8 @@
 //
 // grpc_codec: the bytes of gRPC over HTTP/2: length-prefixed messages, timeouts, status messages.
 //
-// A message is one byte (0: plain, 1: compressed), four bytes of length, most significant first, and
-// the message. Messages may begin and end anywhere in the DATA frames.
+// A message is one byte (0: plain, 1: compressed), four bytes of length, most significant first,
+// and the message. Messages may begin and end anywhere in the DATA frames.
 #ifndef CODEC_GRPC_GRPC_CODEC_H
 #define CODEC_GRPC_GRPC_CODEC_H
 
@@ -16,8 +16,8 @@
 
 // Zero-initialized apart from message_max.
 struct grpc_reader {
-    struct buf partial;   // a message that has not arrived completely
-    size_t used;          // of partial: reported, dropped by the next call
+    struct buf partial; // a message that has not arrived completely
+    size_t used;        // of partial: reported, dropped by the next call
     uint32_t message_max;
 };
 
@@ -30,7 +30,8 @@ enum grpc_read {
 
 // Takes from the front of *input. The message is a view into it, or into the reader when it came in
 // pieces; valid until the next call.
-enum grpc_read grpc_reader_next(struct grpc_reader *reader, struct str *input, struct str *ret_message);
+enum grpc_read grpc_reader_next(struct grpc_reader *reader, struct str *input,
+                                struct str *ret_message);
 bool grpc_reader_is_between(const struct grpc_reader *reader); // no message has begun
 void grpc_reader_done(struct grpc_reader *reader);
 

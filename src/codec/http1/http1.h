@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// http1: HTTP/1.x messages from and to bytes (RFC 9112), without I/O. Strict on purpose: whatever two
-// implementations could read differently is refused, because that is what request smuggling lives on.
-// No line folding, no blank before a colon, no bare CR or LF, no repeated or conflicting
+// http1: HTTP/1.x messages from and to bytes (RFC 9112), without I/O. Strict on purpose: whatever
+// two implementations could read differently is refused, because that is what request smuggling
+// lives on. No line folding, no blank before a colon, no bare CR or LF, no repeated or conflicting
 // content-length and transfer-encoding, no transfer coding but one `chunked`.
 //
 // Reading a message takes three steps:
@@ -26,9 +26,9 @@
 #include "codec/http1/http_head.h"
 
 #define HTTP1_METHOD_MAX 32u
-#define HTTP1_CHUNK_LINE_MAX 256u             // chunk size, extensions and line end
+#define HTTP1_CHUNK_LINE_MAX 256u               // chunk size, extensions and line end
 #define HTTP1_CHUNK_EXTENSIONS_MAX (16u * 1024) // of all chunks of one message
-#define HTTP1_CONNECTION_HEADERS_MAX 8u       // lines of `connection` in one head
+#define HTTP1_CONNECTION_HEADERS_MAX 8u         // lines of `connection` in one head
 
 enum http1_result {
     HTTP1_DONE,
@@ -57,7 +57,8 @@ struct http1_scan {
     unsigned lines;    // complete lines of the section
 };
 
-// DONE: the section is bytes[scan->start, scan->at). `bytes` must begin where it began in earlier calls.
+// DONE: the section is bytes[scan->start, scan->at). `bytes` must begin where it began in earlier
+// calls.
 enum http1_result http1_scan(struct http1_scan *scan, enum http1_section section, struct str bytes,
                              const struct http1_limits *limits, struct http1_problem *ret_problem);
 
@@ -89,18 +90,19 @@ bool http1_parse_response(char *bytes, size_t size, const struct http1_limits *l
 bool http1_parse_trailers(char *bytes, size_t size, const struct http1_limits *limits,
                           struct http_head *trailers, struct http1_problem *ret_problem);
 
-// --- chunked bodies --------------------------------------------------------------------------------
+// --- chunked bodies
+// --------------------------------------------------------------------------------
 
 enum http1_chunked_state {
-    HTTP1_CHUNK_SIZE = 0,     // before the first digit
-    HTTP1_CHUNK_DIGITS,       // in the size
-    HTTP1_CHUNK_BLANK,        // blanks between size and ';'
-    HTTP1_CHUNK_EXTENSION,    // behind ';'
-    HTTP1_CHUNK_SIZE_LF,      // LF of the size line
+    HTTP1_CHUNK_SIZE = 0,  // before the first digit
+    HTTP1_CHUNK_DIGITS,    // in the size
+    HTTP1_CHUNK_BLANK,     // blanks between size and ';'
+    HTTP1_CHUNK_EXTENSION, // behind ';'
+    HTTP1_CHUNK_SIZE_LF,   // LF of the size line
     HTTP1_CHUNK_DATA,
     HTTP1_CHUNK_DATA_CR,
     HTTP1_CHUNK_DATA_LF,
-    HTTP1_CHUNK_END,          // the last chunk's line was read; the trailer section follows
+    HTTP1_CHUNK_END, // the last chunk's line was read; the trailer section follows
 };
 
 struct http1_chunked {
@@ -110,15 +112,16 @@ struct http1_chunked {
     unsigned extension_bytes;
 };
 
-// Takes from the front of *input. MORE with a non-empty *ret_data: body bytes, call again; MORE with an
-// empty one: input is used up. DONE: behind the last chunk. BAD: *ret_problem.
+// Takes from the front of *input. MORE with a non-empty *ret_data: body bytes, call again; MORE
+// with an empty one: input is used up. DONE: behind the last chunk. BAD: *ret_problem.
 enum http1_result http1_chunked_read(struct http1_chunked *chunked, struct str *input,
                                      struct str *ret_data, struct http1_problem *ret_problem);
 
-// --- writing ---------------------------------------------------------------------------------------
+// --- writing
+// ---------------------------------------------------------------------------------------
 
-// Appended as the header says; bytes that could split a message (CR, LF, NUL, other controls) become
-// blanks in values, and a header whose name is not a token is left out.
+// Appended as the header says; bytes that could split a message (CR, LF, NUL, other controls)
+// become blanks in values, and a header whose name is not a token is left out.
 void http1_write_header(struct buf *out, struct str name, struct str value);
 void http1_write_request_line(struct buf *out, const struct http_head *head);
 void http1_write_status_line(struct buf *out, int status);

@@ -67,7 +67,8 @@ static enum http1_result read_extension(struct http1_chunked *chunked, char c,
         chunked->state = HTTP1_CHUNK_SIZE_LF;
         return HTTP1_MORE;
     }
-    return http1_is(c, HTTP1_VALUE) ? HTTP1_MORE : refuse(problem, "control character in chunk extension");
+    return http1_is(c, HTTP1_VALUE) ? HTTP1_MORE
+                                    : refuse(problem, "control character in chunk extension");
 }
 
 // One byte of anything but chunk data.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec/http1/http1_internal.h"
 
-// Bits: 1 token, 2 field value, 4 request target, 8 registered name. Sixteen bytes a row, 0x00 first;
-// the test derives the same table from the grammar.
+// Bits: 1 token, 2 field value, 4 request target, 8 registered name. Sixteen bytes a row, 0x00
+// first; the test derives the same table from the grammar.
 // clang-format off
 const uint8_t http1_class[256] = {
      0,  0,  0,  0,  0,  0,  0,  0,  0,  2,  0,  0,  0,  0,  0,  0, // 0x00

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first byte chooses the role and the piece size; the rest is a connection's input. Whatever it is,
-// reading it in pieces must find what reading it at once finds.
+// The first byte chooses the role and the piece size; the rest is a connection's input. Whatever it
+// is, reading it in pieces must find what reading it at once finds.
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -28,7 +28,8 @@ static void check_views(const struct http_head *head, const char *bytes, size_t 
         struct str value = head->headers[i].value;
         ASSERT(name.data >= bytes && name.data + name.size <= bytes + size);
         ASSERT(value.data >= bytes && value.data + value.size <= bytes + size);
-        ASSERT(memchr(value.data, '\n', value.size) == NULL && memchr(name.data, ':', name.size) == NULL);
+        ASSERT(memchr(value.data, '\n', value.size) == NULL &&
+               memchr(name.data, ':', name.size) == NULL);
     }
 }
 
@@ -76,8 +77,10 @@ static struct outcome read_message(struct str text, bool request, size_t piece)
     memcpy(bytes, text.data + scan.start, outcome.head_size);
     static struct http_head head;
     struct http1_message message = {0};
-    bool ok = request ? http1_parse_request(bytes, outcome.head_size, &limits, &head, &message, &problem)
-                      : http1_parse_response(bytes, outcome.head_size, &limits, STR("GET"), &head, &message, &problem);
+    bool ok =
+        request ? http1_parse_request(bytes, outcome.head_size, &limits, &head, &message, &problem)
+                : http1_parse_response(bytes, outcome.head_size, &limits, STR("GET"), &head,
+                                       &message, &problem);
     outcome.status = ok ? 0 : problem.status;
     ASSERT(ok || problem.status >= 400);
     if (ok) {

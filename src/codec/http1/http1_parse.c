@@ -14,7 +14,8 @@ static bool refuse(struct http1_problem *problem, int status, const char *reason
     return false;
 }
 
-// --- finding the end -------------------------------------------------------------------------------
+// --- finding the end
+// -------------------------------------------------------------------------------
 
 // A first line that cannot become a request line is refused without waiting for its end: a TLS
 // ClientHello or random bytes on a plaintext port.
@@ -71,7 +72,8 @@ enum http1_result http1_scan(struct http1_scan *scan, enum http1_section section
         scan->line_start = scan->at;
         if (scan->at - scan->start > limits->head_bytes) {
             bool target = section == HTTP1_REQUEST_HEAD && scan->lines == 0;
-            refuse(ret_problem, target ? 414 : 431, target ? "request line too long" : "head too large");
+            refuse(ret_problem, target ? 414 : 431,
+                   target ? "request line too long" : "head too large");
             return HTTP1_BAD;
         }
         if (empty && scan->lines == 0 && section != HTTP1_TRAILERS) {
@@ -94,7 +96,8 @@ enum http1_result http1_scan(struct http1_scan *scan, enum http1_section section
     return scan_incomplete(scan, section, bytes, limits, ret_problem);
 }
 
-// --- header lines ----------------------------------------------------------------------------------
+// --- header lines
+// ----------------------------------------------------------------------------------
 
 struct lines {
     char *at;
@@ -133,7 +136,8 @@ struct special {
     unsigned connection_count;
 };
 
-static bool parse_name(char *line, size_t size, size_t *ret_name_size, struct http1_problem *problem)
+static bool parse_name(char *line, size_t size, size_t *ret_name_size,
+                       struct http1_problem *problem)
 {
     size_t at = 0;
     while (at < size && http1_is(line[at], HTTP1_TOKEN)) {
@@ -168,7 +172,8 @@ static bool parse_value(const char *text, size_t size, struct str *ret_value,
     }
     for (size_t i = 0; i < size; i++) {
         if (!http1_is(text[i], HTTP1_VALUE)) {
-            return refuse(problem, 400, "control character in header value"); // RFC 9110 section 5.5
+            return refuse(problem, 400,
+                          "control character in header value"); // RFC 9110 section 5.5
         }
     }
     *ret_value = str_make(text, size);
@@ -226,7 +231,8 @@ static bool parse_headers(struct lines *lines, const struct http1_limits *limits
                           struct http_head *head, struct special *special,
                           struct http1_problem *problem)
 {
-    unsigned count_max = limits->header_count < HTTP_HEADERS_MAX ? limits->header_count : HTTP_HEADERS_MAX;
+    unsigned count_max =
+        limits->header_count < HTTP_HEADERS_MAX ? limits->header_count : HTTP_HEADERS_MAX;
     unsigned count = 0;
     char *line = NULL;
     size_t size = 0;
@@ -251,7 +257,8 @@ static bool parse_headers(struct lines *lines, const struct http1_limits *limits
     return true;
 }
 
-// --- what the headers mean together ----------------------------------------------------------------
+// --- what the headers mean together
+// ----------------------------------------------------------------
 
 static struct str next_list_item(struct str *rest)
 {
@@ -347,7 +354,8 @@ static bool parse_framing(const struct special *special, struct http1_message *m
             return refuse(problem, 400, "transfer-encoding in HTTP/1.0"); // RFC 9112 section 6.1
         }
         if (special->content_length_count > 0) {
-            return refuse(problem, 400, "transfer-encoding and content-length"); // section 6.3 rule 3
+            return refuse(problem, 400,
+                          "transfer-encoding and content-length"); // section 6.3 rule 3
         }
         if (special->transfer_encoding_count > 1) {
             return refuse(problem, 400, "repeated transfer-encoding");
@@ -383,12 +391,13 @@ static void parse_persistence(const struct special *special, struct http1_messag
         message->version == 11 ? !close : !close && connection_has(special, STR("keep-alive"));
 }
 
-// --- request line ----------------------------------------------------------------------------------
+// --- request line
+// ----------------------------------------------------------------------------------
 
 static bool parse_version(struct str text, int *ret_version, struct http1_problem *problem)
 {
-    if (text.size != 8 || memcmp(text.data, "HTTP/", 5) != 0 || text.data[5] < '0' || text.data[5] > '9' ||
-        text.data[6] != '.' || text.data[7] < '0' || text.data[7] > '9') {
+    if (text.size != 8 || memcmp(text.data, "HTTP/", 5) != 0 || text.data[5] < '0' ||
+        text.data[5] > '9' || text.data[6] != '.' || text.data[7] < '0' || text.data[7] > '9') {
         return refuse(problem, 400, "malformed HTTP version");
     }
     if (text.data[5] != '1') {
@@ -442,7 +451,7 @@ static bool parse_absolute_form(char *target, size_t size, struct http_head *hea
     struct str whole = str_make(target, size);
     size_t prefix = str_equal_nocase(str_sub(whole, 0, 7), STR("http://"))    ? 7
                     : str_equal_nocase(str_sub(whole, 0, 8), STR("https://")) ? 8
-                                                                                : 0;
+                                                                              : 0;
     if (prefix == 0) {
         return refuse(problem, 400, "malformed request target");
     }
@@ -553,7 +562,8 @@ bool http1_parse_request(char *bytes, size_t size, const struct http1_limits *li
     struct special special = {0};
     char *line = NULL;
     size_t line_size = 0;
-    http_head_init_request(head, (struct str){0}, (struct str){0}, (struct str){0}, (struct str){0});
+    http_head_init_request(head, (struct str){0}, (struct str){0}, (struct str){0},
+                           (struct str){0});
     if (!next_line(&lines, &line, &line_size)) {
         return refuse(ret_problem, 400, "malformed request line");
     }
@@ -566,9 +576,10 @@ bool http1_parse_request(char *bytes, size_t size, const struct http1_limits *li
         return false;
     }
     parse_persistence(&special, message);
-    if (special.upgrade_count > 0 && message->version == 11 && connection_has(&special, STR("upgrade")) &&
-        !http1_list_has(special.upgrade, STR("h2c"))) {
-        head->upgrade = special.upgrade; // h2c by upgrade is obsolete (RFC 9113 section 3.1): ignored
+    if (special.upgrade_count > 0 && message->version == 11 &&
+        connection_has(&special, STR("upgrade")) && !http1_list_has(special.upgrade, STR("h2c"))) {
+        head->upgrade =
+            special.upgrade; // h2c by upgrade is obsolete (RFC 9113 section 3.1): ignored
     }
     if (str_equal(head->method, STR("CONNECT"))) {
         if (special.content_length_count > 0 || special.transfer_encoding_count > 0) {
@@ -580,10 +591,11 @@ bool http1_parse_request(char *bytes, size_t size, const struct http1_limits *li
     return true;
 }
 
-// --- responses -------------------------------------------------------------------------------------
+// --- responses
+// -------------------------------------------------------------------------------------
 
-static bool parse_status_line(struct str line, struct http_head *head, struct http1_message *message,
-                              struct http1_problem *problem)
+static bool parse_status_line(struct str line, struct http_head *head,
+                              struct http1_message *message, struct http1_problem *problem)
 {
     if (line.size < 12 || line.data[8] != ' ') {
         return refuse(problem, 502, "malformed status line");
@@ -678,15 +690,17 @@ bool http1_parse_response(char *bytes, size_t size, const struct http1_limits *l
     return parse_response_framing(&special, request_method, head, message, ret_problem);
 }
 
-// --- trailers --------------------------------------------------------------------------------------
+// --- trailers
+// --------------------------------------------------------------------------------------
 
 bool http1_parse_trailers(char *bytes, size_t size, const struct http1_limits *limits,
                           struct http_head *trailers, struct http1_problem *ret_problem)
 {
     static const struct str forbidden[] = {
-        {"content-length", 14}, {"authorization", 13},    {"content-encoding", 16}, {"content-type", 12},
-        {"content-range", 13},  {"cache-control", 13},    {"max-forwards", 12},     {"set-cookie", 10},
-        {"trailer", 7},         {"www-authenticate", 16},
+        {"content-length", 14},   {"authorization", 13}, {"content-encoding", 16},
+        {"content-type", 12},     {"content-range", 13}, {"cache-control", 13},
+        {"max-forwards", 12},     {"set-cookie", 10},    {"trailer", 7},
+        {"www-authenticate", 16},
     };
     struct lines lines = {.at = bytes, .end = bytes + size};
     struct special special = {0};

@@ -77,7 +77,8 @@ struct http_head *http_head_copy(struct arena *arena, const struct http_head *he
     char *at = arena_alloc(arena, text + 1);
     memcpy(copy, head, used);
     copy->header_count = head->header_count;
-    struct str *parts[] = {&copy->method, &copy->scheme, &copy->authority, &copy->path, &copy->upgrade};
+    struct str *parts[] = {&copy->method, &copy->scheme, &copy->authority, &copy->path,
+                           &copy->upgrade};
     for (size_t i = 0; i < array_count(parts); i++) {
         if (parts[i]->size > 0) {
             memcpy(at, parts[i]->data, parts[i]->size);
