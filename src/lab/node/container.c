@@ -42,6 +42,7 @@ struct container {
     char *runc_root;
     char *bundle;
     pid_t pid; // 0: none, or collected
+    bool is_unwanted; // signalled before it had a process
     bool has_ended;
     int status; // of the program, once it has ended
     struct process *runc;
@@ -199,6 +200,9 @@ static void create_on_done(void *owner, int status, struct str output)
         return;
     }
     container->state = CONTAINER_STARTING;
+    if (container->is_unwanted) {
+        (void)kill(container->pid, SIGKILL); // nothing of it has run yet
+    }
     loop_child_watch(container->loop, container->pid, on_program_end, container);
     const char *const arguments[] = {"runc", "--root", container->runc_root, "start", container->id, NULL};
     if (!run_runc(container, arguments, start_on_done, &err)) {
@@ -262,6 +266,8 @@ void container_signal(struct container *container, int signal_number)
 {
     if (container->pid > 0) {
         (void)kill(container->pid, signal_number);
+    } else {
+        container->is_unwanted = container->state == CONTAINER_CREATING;
     }
 }
 
