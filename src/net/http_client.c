@@ -28,6 +28,7 @@ struct http_client {
     unsigned connection_count;
     unsigned connector_count;
     struct loop_task serve_task;
+    struct loop_task drained_task;
     bool closing;
 };
 
@@ -90,7 +91,8 @@ static const struct http_exchange_methods waiting_methods = {
     .cancel = waiting_cancel,
 };
 
-static void start_waiting(struct http_connection *connection, struct http_exchange *exchange)
+static void start_waiting(struct http_client *client, struct http_connection *connection,
+                          struct http_exchange *exchange)
 {
     list_remove(&exchange->node);
     struct buf body = exchange->out;
@@ -107,11 +109,35 @@ static void start_waiting(struct http_connection *connection, struct http_exchan
         } else if (body.size > 0 || end) {
             http_send_data(exchange, buf_view(&body), end);
         }
-        if (!end && body.size > 0 && !http_is_congested(exchange)) {
-            http_exchange_emit_drained(exchange);
+        if (!end && body.size > 0 && !exchange->over) {
+            exchange->owes_drained = true; // it may have been told to wait
+            loop_task_schedule(exchange->pool->loop, &client->drained_task);
         }
     }
     buf_done(&body);
+}
+
+// Owners whose body was waiting may go on. A task, so that nobody is called from inside
+// http_request(). The first callback may free the client: from then on only the pool is touched.
+static void on_drained_task(struct loop_task *task)
+{
+    struct http_pool *pool = container_of(task, struct http_client, drained_task)->pool;
+    http_pool_ref(pool);
+    for (bool again = true; again;) {
+        again = false;
+        list_each(&pool->live, node) {
+            struct http_exchange *exchange = container_of(node, struct http_exchange, pool_node);
+            if (exchange->owes_drained) {
+                exchange->owes_drained = false;
+                if (!exchange->over && !http_is_congested(exchange)) {
+                    http_exchange_emit_drained(exchange);
+                    again = true; // the list may have changed
+                    break;
+                }
+            }
+        }
+    }
+    http_pool_unref(pool);
 }
 
 static bool is_repeatable(const struct http_head *head)
@@ -344,10 +370,7 @@ void http_client_connection_ready(struct http_client *client, struct http_connec
             return;
         }
         if (!exchange->needs_fresh || connection->request_count == 0) {
-            start_waiting(connection, exchange);
-            if (client->closing) {
-                return;
-            }
+            start_waiting(client, connection, exchange);
         }
     }
     http_connection_set_deadline(connection, client->options.idle_timeout_ms);
@@ -426,6 +449,7 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
     list_init(&client->connectors);
     list_init(&client->waiting);
     loop_task_init(&client->serve_task, on_serve_task);
+    loop_task_init(&client->drained_task, on_drained_task);
     copy_options(client, options);
     return client;
 }
@@ -475,6 +499,7 @@ void http_client_free(struct http_client *client)
     }
     http_pool_close_all(client->pool, "the client is closing");
     loop_task_cancel(&client->serve_task);
+    loop_task_cancel(&client->drained_task);
     tls_context_unref(client->options.tls);
     arena_done(&client->arena);
     http_pool_unref(client->pool);

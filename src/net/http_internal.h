@@ -101,7 +101,8 @@ struct http_exchange {
     // client: waiting for a connection, or repeatable
     struct http_head *request; // copy in the arena
     bool request_end;
-    bool needs_fresh; // second try: not on a pooled connection
+    bool needs_fresh;  // second try: not on a pooled connection
+    bool owes_drained; // its body waited for the connection
     // HTTP/2
     int32_t stream_id;          // 0: none yet
     struct buf out;             // body bytes that flow control (or a missing connection) holds back
