@@ -140,11 +140,15 @@ static struct pod_context make_context(struct pod *pod)
 
 // --- preparing -------------------------------------------------------------------------------------
 
-// Says once what the pod waits for, and tries again on its own if nothing wakes it earlier.
+// Says once what the pod waits for (not at once: tokens take a moment), and tries again on its own if
+// nothing wakes it earlier.
 static void wait_for(struct pod *pod, const char *reason, const char *message)
 {
-    loop_timer_start(&pod->retry, RETRY_MS);
-    if (str_equal_c(str_of(pod->waiting), message)) {
+    if (!loop_timer_is_running(&pod->retry)) {
+        loop_timer_start(&pod->retry, RETRY_MS);
+    }
+    bool is_early = loop_wall_ms(pod->node->loop) - pod->start_ms < RETRY_MS;
+    if (is_early || str_equal_c(str_of(pod->waiting), message)) {
         return;
     }
     (void)snprintf(pod->waiting, sizeof(pod->waiting), "%s", message);

@@ -41,9 +41,36 @@ static int newest_log(const char *directory, bool previous)
     return previous ? before : newest;
 }
 
-static enum err print_file(const char *path, bool follow, struct error *err)
+// Prints what a container wrote, without the log's own words "TIME STREAM TAG " before each line.
+struct printer {
+    bool is_container; // else everything is printed as it is
+    int blanks;        // seen in this line so far
+    bool is_part;      // the line's tag is P: it goes on in the next
+};
+
+static void print_bytes(struct printer *printer, const char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        char c = bytes[i];
+        if (!printer->is_container || (printer->blanks == 3 && c != '\n')) {
+            (void)putchar_unlocked(c);
+        } else if (c == '\n') {
+            printer->blanks = 0;
+            if (!printer->is_part) {
+                (void)putchar_unlocked(c);
+            }
+        } else if (c == ' ') {
+            printer->blanks++;
+        } else if (printer->blanks == 2) {
+            printer->is_part = c == 'P';
+        }
+    }
+}
+
+static enum err print_file(const char *path, bool is_container, bool follow, struct error *err)
 {
     static char bytes[COPY_SIZE];
+    struct printer printer = {.is_container = is_container};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return error_set_errno(err, errno, "%s", path);
@@ -51,7 +78,8 @@ static enum err print_file(const char *path, bool follow, struct error *err)
     for (;;) {
         ssize_t size = read(fd, bytes, sizeof(bytes));
         if (size > 0) {
-            if (fwrite(bytes, 1, (size_t)size, stdout) != (size_t)size) {
+            print_bytes(&printer, bytes, (size_t)size);
+            if (ferror(stdout)) {
                 break;
             }
             continue;
@@ -106,5 +134,5 @@ enum err command_logs(const struct state *state, const struct command_target *ta
     } else if (code == ERR_OK) {
         (void)snprintf(path, sizeof(path), "%s/%s/log", state->directory, cluster);
     }
-    return code == ERR_OK ? print_file(path, target->follow, err) : code;
+    return code == ERR_OK ? print_file(path, !str_is_empty(target->pod), target->follow, err) : code;
 }
