@@ -133,6 +133,27 @@ static void find_endpoints(const struct writer *writer, const struct json_value 
 
 // --- text ------------------------------------------------------------------------------------------
 
+static bool is_name(struct str text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        char c = text.data[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.')) {
+            return false;
+        }
+    }
+    return text.size > 0;
+}
+
+// For people who read the rules. Names come from outside: one with a line break would be a rule.
+static void write_comment(struct buf *out, const struct json_value *service, const struct json_value *port)
+{
+    struct str ns = json_str(json_path(service, "metadata", "namespace", NULL));
+    struct str name = json_str(json_path(service, "metadata", "name", NULL));
+    if (is_name(ns) && is_name(name)) {
+        buf_printf(out, "    # %.*s/%.*s:%lld\n", STR_ARG(ns), STR_ARG(name), (long long)json_get_int(port, "port", 0));
+    }
+}
+
 static void write_chains(struct writer *writer, const struct json_value *service, const struct json_value *port, const char *protocol,
                          const endpoint_list *list)
 {
@@ -144,8 +165,8 @@ static void write_chains(struct writer *writer, const struct json_value *service
         buf_printf(out, "  chain ep_%u_%zu {\n    ip saddr %.*s jump mark_masquerade\n", number, i, STR_ARG(endpoint->ip));
         buf_printf(out, "    meta l4proto %s dnat to %.*s:%u\n  }\n", protocol, STR_ARG(endpoint->ip), endpoint->port);
     }
-    buf_printf(out, "  chain svc_%u {\n    # %.*s/%.*s:%lld\n", number, STR_ARG(json_str(json_path(service, "metadata", "namespace", NULL))),
-               STR_ARG(json_str(json_path(service, "metadata", "name", NULL))), (long long)json_get_int(port, "port", 0));
+    buf_printf(out, "  chain svc_%u {\n", number);
+    write_comment(out, service, port);
     if (list->count == 1) {
         buf_printf(out, "    goto ep_%u_0\n  }\n", number);
     } else {
