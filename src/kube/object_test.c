@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "kube/object.h"
+#include "kube/timestamp.h"
 
 static struct json_value *parse(struct arena *arena, const char *text)
 {
@@ -97,6 +98,37 @@ static void test_object(void **state)
     assert_false(kube_object_is_valid(NULL));
 }
 
+static void test_times(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t want; // 0: not a time
+    } rows[] = {
+        {"2026-01-02T03:04:05Z", 1767323045000},
+        {"2026-01-02T03:04:05.678901Z", 1767323045678},
+        {"2026-01-02T05:04:05+02:00", 1767323045000},
+        {"2026-01-02T01:34:05-01:30", 1767323045000},
+        {"2026-01-02t03:04:05z", 1767323045000},
+        {"2026-01-02", 0},
+        {"2026-01-02T03:04:05", 0},
+        {"2026-13-02T03:04:05Z", 0},
+        {"2026-01-02T03:04:05.Z", 0},
+        {"2026-01-02T03:04:05Z ", 0},
+        {"+026-01-02T03:04:05Z", 0},
+        {"", 0},
+    };
+    struct arena arena = {0};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        uint64_t got = 0;
+        bool is_time = timestamp_parse(str_of(rows[i].text), &got);
+        check_row(rows[i].text, is_time == (rows[i].want > 0) && got == rows[i].want, "got %llu",
+                  (unsigned long long)got);
+    }
+    assert_str(timestamp_format(&arena, 1767323045678), "2026-01-02T03:04:05Z");
+    arena_done(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -104,6 +136,7 @@ int main(void)
         cmocka_unit_test(test_escape),
         cmocka_unit_test(test_selectors),
         cmocka_unit_test(test_object),
+        cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests_name("kube_object", tests, NULL, NULL);
 }

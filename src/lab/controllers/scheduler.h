@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// scheduler: the node for a pod: ready, schedulable, with the labels its nodeSelector asks for and no
+// taint it does not tolerate; of those the one with the fewest pods. Affinity and resources are not
+// looked at: a lab's nodes are all the same machine.
+#ifndef LAB_CONTROLLERS_SCHEDULER_H
+#define LAB_CONTROLLERS_SCHEDULER_H
+
+#include "lab/controllers/object_list.h"
+#include "lab/controllers/plan.h"
+
+bool scheduler_wants(const struct json_value *pod); // waits for a node, from us
+void scheduler_plan(struct plan *plan, const struct json_value *pod, const struct object_list *nodes,
+                    const struct object_list *pods);
+
+#endif
