@@ -62,7 +62,7 @@ void ads_free(struct ads *ads)
     }
     loop_timer_stop(&ads->retry);
     if (ads->call != NULL) {
-        grpc_set_events(ads->call, &(const struct grpc_events){0}, NULL);
+        grpc_set_events(ads->call, NULL, NULL);
     }
     if (ads->http != NULL) {
         http_client_free(ads->http);

@@ -202,9 +202,7 @@ static enum err take_message(struct config_store *store, enum xds_type type, con
     resource->is_static = is_static;
     resource->is_seen = true;
     (void)map_set(&store->resources[type], name, resource);
-    if (type == XDS_ENDPOINT) { // whoever uses it compiles it anew
-        resource->is_warming = true;
-    }
+    resource->is_warming = type != XDS_ROUTE; // until warm_all() looks at it
     store->is_changed = true;
     return ERR_OK;
 }

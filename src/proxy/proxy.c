@@ -104,7 +104,9 @@ void proxy_shut_down(struct proxy *proxy)
         return;
     }
     log_info(&scope, "draining connections before exit", LOG_U64("deadline_ms", PROXY_DRAIN_MS));
-    proxy_drain(proxy, true); // the application may still need the way out
+    // A sidecar's application may still need the way out; a gateway has only one direction.
+    bool is_sidecar = proxy->node != NULL && str_starts_with(str_of(proxy->node->id), STR("sidecar~"));
+    proxy_drain(proxy, is_sidecar);
     proxy->drain_deadline_ms = loop_now_ms(proxy->loop) + PROXY_DRAIN_MS;
     loop_timer_start(&proxy->drain_poll, PROXY_DRAIN_POLL_MS);
 }

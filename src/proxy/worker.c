@@ -59,14 +59,18 @@ static void set_up(struct worker *worker)
 static void tear_down(struct worker *worker)
 {
     loop_timer_stop(&worker->count);
-    listeners_free(worker->listeners);
-    for (int i = 0; i < SETTLE_TURNS; i++) {
+    listeners_stop(worker->listeners);
+    for (int i = 0; i < SETTLE_TURNS && listeners_connection_count(worker->listeners) > 0; i++) {
         loop_turn(worker->loop, 0);
+    }
+    if (NEVER(listeners_connection_count(worker->listeners) > 0)) {
+        return; // the process ends; better to leave memory than to free what is in use
     }
     upstreams_free(worker->runtime.upstreams);
-    for (int i = 0; i < SETTLE_TURNS; i++) {
+    for (int i = 0; i < 4; i++) { // closed sockets say goodbye
         loop_turn(worker->loop, 0);
     }
+    listeners_free(worker->listeners);
     access_sink_done(&worker->runtime.sink);
     map_done(&worker->runtime.request_metrics);
     generation_unref(worker->generation);

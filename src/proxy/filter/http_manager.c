@@ -94,11 +94,19 @@ void http_manager_drain(struct http_manager *manager, uint64_t deadline_ms, void
     http_server_drain(manager->server, deadline_ms, on_done, owner);
 }
 
+void http_manager_stop(struct http_manager *manager)
+{
+    if (manager->server != NULL) {
+        http_server_free(manager->server);
+        manager->server = NULL;
+    }
+}
+
 void http_manager_free(struct http_manager *manager)
 {
     if (manager == NULL) {
         return;
     }
-    http_server_free(manager->server);
+    http_manager_stop(manager);
     mem_free(manager);
 }

@@ -64,6 +64,7 @@ struct http_manager *http_manager_new(const struct http_manager_config *config, 
 // Takes the stream (plaintext, or TLS with the handshake done).
 void http_manager_adopt(struct http_manager *manager, struct connection *connection, struct stream *stream);
 void http_manager_drain(struct http_manager *manager, uint64_t deadline_ms, void (*on_done)(void *owner), void *owner);
-void http_manager_free(struct http_manager *manager);
+void http_manager_stop(struct http_manager *manager); // aborts connections; they are gone some turns later
+void http_manager_free(struct http_manager *manager); // NULL is fine; no connection may be left
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef PROXY_FILTER_RUNTIME_H
 #define PROXY_FILTER_RUNTIME_H
 
+#include "base/list.h"
 #include "base/map.h"
 #include "base/metrics.h"
 #include "base/random.h"
@@ -45,6 +46,9 @@ struct connection {
     uint64_t start_wall_ms;
     char server_name[CONNECTION_NAME_MAX];
     void (*on_gone)(struct connection *connection);
+    void (*abort)(struct connection *connection); // set by a filter that is not an HTTP manager: cut it now
+    void *filter;                                 // that filter's own
+    struct list node;                             // of the listeners
 };
 
 static inline void connection_hold(struct connection *connection)

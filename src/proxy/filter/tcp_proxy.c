@@ -132,6 +132,7 @@ static void on_release(struct loop_task *task)
         upstream_cluster_release(session->cluster);
     }
     mem_free(session);
+    connection->abort = NULL;
     connection_release(connection);
 }
 
@@ -387,12 +388,25 @@ static struct str choose_cluster(const struct tcp_proxy_config *config, struct c
     return config->cluster;
 }
 
+static void abort_session(struct connection *connection)
+{
+    struct tcp_session *session = connection->filter;
+    if (session->downstream != NULL) {
+        stream_abort(session->downstream);
+    }
+    if (session->upstream != NULL) {
+        stream_abort(session->upstream);
+    }
+}
+
 void tcp_proxy_start(const struct tcp_proxy_config *config, struct connection *connection, struct stream *downstream)
 {
     struct filter_runtime *runtime = connection->runtime;
     struct tcp_session *session = mem_new(struct tcp_session);
     session->config = config;
     session->connection = connection;
+    connection->filter = session;
+    connection->abort = abort_session;
     session->downstream = downstream;
     session->moved_ms = loop_now_ms(runtime->loop);
     loop_timer_init(&session->idle, runtime->loop, on_idle);

@@ -86,7 +86,7 @@ void identity_free(struct identity *identity)
     }
     loop_timer_stop(&identity->timer);
     if (identity->call != NULL) {
-        grpc_set_events(identity->call, &(const struct grpc_events){0}, NULL);
+        grpc_set_events(identity->call, NULL, NULL);
     }
     drop_call(identity);
     loop_task_cancel(&identity->finished);

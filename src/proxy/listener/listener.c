@@ -44,6 +44,7 @@ struct listeners {
     size_t connection_count;
     bool is_stopped[3]; // by direction: nothing new listens
     struct list inspections;
+    struct list connections;
 };
 
 // A connection between accept and its filter.
@@ -106,6 +107,7 @@ static void release_listener(struct listener *listener)
 static void on_connection_gone(struct connection *connection)
 {
     struct accepted *accepted = container_of(connection, struct accepted, connection);
+    list_remove(&connection->node);
     release_listener(accepted->listener);
     mem_free(accepted);
 }
@@ -184,6 +186,7 @@ static const struct filter_chain *choose_chain(const struct inspection *inspecti
 
 struct handshake {
     struct accepted *accepted;
+    struct stream *stream;
     const struct filter_chain *chain;
 };
 
@@ -192,6 +195,7 @@ static void on_handshake_open(void *owner, struct stream *stream)
     struct handshake *handshake = owner;
     struct accepted *accepted = handshake->accepted;
     const struct filter_chain *chain = handshake->chain;
+    accepted->connection.abort = NULL;
     mem_free(handshake);
     tcp_proxy_start(chain->tcp, &accepted->connection, stream);
 }
@@ -209,8 +213,15 @@ static void on_handshake_close(void *owner, struct stream *stream, const struct 
     struct accepted *accepted = handshake->accepted;
     (void)stream;
     log_debug(&scope, "handshake failed", LOG_STR("listener", accepted->listener->config->name), LOG_ERR(err));
+    accepted->connection.abort = NULL;
     mem_free(handshake);
     connection_release(&accepted->connection);
+}
+
+static void abort_handshake(struct connection *connection)
+{
+    struct handshake *handshake = connection->filter;
+    stream_abort(handshake->stream);
 }
 
 static const struct stream_events handshake_events = {
@@ -246,8 +257,11 @@ static void serve(struct accepted *accepted, int fd, struct str bytes, const str
     }
     if (chain->http == NULL && context != NULL) {
         struct handshake *handshake = mem_new(struct handshake);
-        *handshake = (struct handshake){accepted, chain};
-        (void)stream_accept(set->runtime->loop, fd, context, bytes, &handshake_events, handshake);
+        handshake->accepted = accepted;
+        handshake->chain = chain;
+        accepted->connection.filter = handshake;
+        accepted->connection.abort = abort_handshake;
+        handshake->stream = stream_accept(set->runtime->loop, fd, context, bytes, &handshake_events, handshake);
     } else {
         struct stream *stream = stream_accept(set->runtime->loop, fd, context, bytes, &nothing_events, NULL);
         if (chain->http != NULL) {
@@ -450,6 +464,8 @@ static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *
         listener = find_target(listener, &connection->local);
     }
     accepted->listener = listener;
+    list_init(&connection->node);
+    list_append(&listener->set->connections, &connection->node);
     connection->direction = listener->config->direction;
     take_listener(listener);
     start_inspection(accepted, fd);
@@ -462,6 +478,7 @@ struct listeners *listeners_new(struct filter_runtime *runtime)
     struct listeners *set = mem_new(struct listeners);
     set->runtime = runtime;
     list_init(&set->inspections);
+    list_init(&set->connections);
     loop_task_init(&set->reap, on_reap);
     return set;
 }
@@ -625,13 +642,42 @@ size_t listeners_connection_count(const struct listeners *set)
     return set->connection_count;
 }
 
+static void stop_listener(struct listener *listener)
+{
+    acceptor_stop(&listener->acceptor);
+    listener->accepts = false;
+    for (size_t i = 0; i < listener->config->chain_count; i++) {
+        if (listener->managers[i] != NULL) {
+            http_manager_stop(listener->managers[i]);
+        }
+    }
+}
+
+void listeners_stop(struct listeners *set)
+{
+    while (list_first(&set->inspections) != NULL) {
+        inspection_refuse(container_of(list_first(&set->inspections), struct inspection, node));
+    }
+    void *value;
+    for (size_t at = 0; map_each(&set->by_name, &at, NULL, &value);) {
+        stop_listener(value);
+    }
+    for (size_t i = 0; i < set->retired.count; i++) {
+        stop_listener(set->retired.items[i]);
+        set->retired.items[i]->draining = 0; // nobody will say so any more
+    }
+    list_each(&set->connections, node) {
+        struct connection *connection = container_of(node, struct connection, node);
+        if (connection->abort != NULL) {
+            connection->abort(connection);
+        }
+    }
+}
+
 void listeners_free(struct listeners *set)
 {
     if (set == NULL) {
         return;
-    }
-    while (list_first(&set->inspections) != NULL) {
-        inspection_refuse(container_of(list_first(&set->inspections), struct inspection, node));
     }
     void *value;
     for (size_t at = 0; map_each(&set->by_name, &at, NULL, &value);) {

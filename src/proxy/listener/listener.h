@@ -19,7 +19,9 @@
 struct listeners;
 
 struct listeners *listeners_new(struct filter_runtime *runtime);
-void listeners_free(struct listeners *listeners); // aborts what is left
+// Stops listening and aborts every connection; they are gone some turns of the loop later.
+void listeners_stop(struct listeners *listeners);
+void listeners_free(struct listeners *listeners); // after listeners_stop(), when no connection is left
 void listeners_set_secrets(struct listeners *listeners, struct secrets *secrets); // takes a reference of its own
 
 // Replaces the whole set. A socket that cannot be made is logged and counted; the other listeners work.
