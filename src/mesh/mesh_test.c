@@ -165,18 +165,18 @@ static void setting_close(struct setting *setting)
 }
 
 static const char service_a[] =
-    "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: n, creationTimestamp: '2026-01-01T00:00:00Z'},"
+    "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'},"
     " spec: {clusterIP: 10.0.0.1, selector: {app: a}, ports: [{name: http, port: 80}]}}";
 static const char service_a_elsewhere[] =
-    "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: n},"
+    "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: shop},"
     " spec: {clusterIP: 10.9.9.9, selector: {app: other}, ports: [{name: tcp, port: 81}]}}";
 static const char slice_a[] =
-    "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a-1, namespace: n, labels:"
+    "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a-1, namespace: shop, labels:"
     " {kubernetes.io/service-name: a}}, ports: [{name: http, port: 8080}], endpoints: [{addresses: [10.1.0.1],"
-    " targetRef: {kind: Pod, name: a-0, namespace: n}}, {addresses: [10.1.0.1],"
-    " targetRef: {kind: Pod, name: a-0, namespace: n}}, {addresses: [nonsense]}]}";
+    " targetRef: {kind: Pod, name: a-0, namespace: shop}}, {addresses: [10.1.0.1],"
+    " targetRef: {kind: Pod, name: a-0, namespace: shop}}, {addresses: [nonsense]}]}";
 static const char pod_a[] =
-    "{apiVersion: v1, kind: Pod, metadata: {name: a-0, namespace: n, labels: {app: a, istio-locality: r.z.s}},"
+    "{apiVersion: v1, kind: Pod, metadata: {name: a-0, namespace: shop, labels: {app: a, istio-locality: r.z.s}},"
     " spec: {serviceAccountName: acc}}";
 
 static void the_first_cluster_decides(void **state)
@@ -188,7 +188,7 @@ static void the_first_cluster_decides(void **state)
     setting_add(&setting, 1, service_a_elsewhere);
     struct snapshot *snapshot = mesh_ingest(&setting.world, NULL, NULL);
     assert_int_equal(snapshot->service_count, 1);
-    const struct mesh_service *service = snapshot_service(snapshot, STR("a.n.svc.cluster.local"));
+    const struct mesh_service *service = snapshot_service(snapshot, STR("a.shop.svc.cluster.local"));
     assert_non_null(service);
     assert_int_equal(service->ports[0].number, 80);
     assert_str(mesh_service_address(service, STR("cluster1")), "10.0.0.1");
@@ -214,9 +214,9 @@ static void endpoints_wait_for_their_pods(void **state)
     struct snapshot *after = mesh_ingest(&setting.world, before, &report);
     const struct mesh_service *service = after->services[0];
     assert_int_equal(service->endpoint_count, 1); // the same address twice counts once
-    assert_str(service->endpoints[0].identity, "spiffe://cluster.local/ns/n/sa/acc");
+    assert_str(service->endpoints[0].identity, "spiffe://cluster.local/ns/shop/sa/acc");
     assert_str(service->endpoints[0].locality, "r/z/s");
-    assert_str(service->endpoints[0].workload, "a-0;n;a;;cluster1");
+    assert_str(service->endpoints[0].workload, "a-0;shop;a;;cluster1");
     assert_int_equal(mesh_endpoint_port_number(&service->endpoints[0], STR("http")), 8080);
     assert_false(service->endpoints[0].is_mtls);
     assert_int_equal(after->version, before->version + 1);
@@ -233,15 +233,15 @@ static void unchanged_services_are_shared(void **state)
     setting_add(&setting, 0, service_a);
     struct snapshot *before = mesh_ingest(&setting.world, NULL, NULL);
     setting_add(&setting, 1,
-                "{apiVersion: v1, kind: Service, metadata: {name: b, namespace: n}, spec: {clusterIP: None}}");
+                "{apiVersion: v1, kind: Service, metadata: {name: b, namespace: shop}, spec: {clusterIP: None}}");
     struct snapshot *after = mesh_ingest(&setting.world, before, NULL);
     assert_ptr_not_equal(before, after);
-    assert_ptr_equal(snapshot_service(before, STR("a.n.svc.cluster.local")),
-                     snapshot_service(after, STR("a.n.svc.cluster.local")));
-    assert_int_equal(snapshot_service(after, STR("b.n.svc.cluster.local"))->resolution,
+    assert_ptr_equal(snapshot_service(before, STR("a.shop.svc.cluster.local")),
+                     snapshot_service(after, STR("a.shop.svc.cluster.local")));
+    assert_int_equal(snapshot_service(after, STR("b.shop.svc.cluster.local"))->resolution,
                      MESH_RESOLUTION_PASSTHROUGH);
     snapshot_unref(before); // what is shared lives on
-    assert_str(snapshot_service(after, STR("a.n.svc.cluster.local"))->name, "a");
+    assert_str(snapshot_service(after, STR("a.shop.svc.cluster.local"))->name, "a");
     snapshot_unref(after);
     setting_close(&setting);
 }
@@ -275,10 +275,10 @@ static void bad_objects_are_left_out_alone(void **state)
     setting_open(&setting);
     setting.world.mesh_config = yaml(&setting.arena, "{connectTimeout: soon}");
     setting_add(&setting, 0,
-        "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: bad, namespace: n},"
+        "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: bad, namespace: shop},"
         " spec: {servers: [{port: {number: 0}, hosts: [a]}]}}");
     setting_add(&setting, 0,
-        "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: good, namespace: n},"
+        "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: good, namespace: shop},"
         " spec: {servers: [{port: {number: 1, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}, hosts: [x/a]}]}}");
     struct snapshot *snapshot = mesh_ingest(&setting.world, NULL, &report);
     assert_int_equal(report.objects_refused, 2);
