@@ -3,6 +3,7 @@
 // Who asks: a bearer token, a client certificate of the cluster CA, or nobody (system:anonymous). A token
 // that is bad is an error even where nobody would have been let in.
 #include "base/log.h"
+#include "lab/apiserver/authorize.h"
 #include "lab/apiserver/request.h"
 #include "lab/apiserver/token.h"
 
@@ -44,7 +45,7 @@ static void authenticate_certificate(struct request *request, const struct tls_s
     user_add_group(user, STR("system:authenticated"));
 }
 
-bool authenticate(struct request *request)
+static bool authenticate_self(struct request *request)
 {
     if (!str_is_empty(request->authorization)) {
         return authenticate_token(request);
@@ -58,4 +59,45 @@ bool authenticate(struct request *request)
     request->user.name = STR("system:anonymous");
     user_add_group(&request->user, STR("system:unauthenticated"));
     return true;
+}
+
+// --- asking as somebody else -----------------------------------------------------------------------
+
+static bool may_impersonate(struct request *request, const char *resource, struct str name)
+{
+    struct attributes wanted = {
+        .verb = STR("impersonate"), .is_resource = true, .resource = str_of(resource), .name = name};
+    if (authorize_allows(request->server, &request->arena, &request->user, &wanted, NULL)) {
+        return true;
+    }
+    struct kind about = {.plural = str_of(resource)};
+    return failure_forbidden(&request->failure, &request->arena, &about, name,
+                             "User \"%.*s\" cannot impersonate resource \"%s\" in API group \"\" at the cluster scope",
+                             STR_ARG(request->user.name), resource);
+}
+
+static bool impersonate(struct request *request)
+{
+    struct user user = {.name = request->impersonate_user};
+    if (!may_impersonate(request, "users", user.name)) {
+        return false;
+    }
+    for (size_t i = 0; i < request->impersonate_group_count; i++) {
+        if (!may_impersonate(request, "groups", request->impersonate_groups[i])) {
+            return false;
+        }
+        user_add_group(&user, request->impersonate_groups[i]);
+    }
+    bool is_anonymous = str_equal(user.name, STR("system:anonymous"));
+    user_add_group(&user, is_anonymous ? STR("system:unauthenticated") : STR("system:authenticated"));
+    request->user = user;
+    return true;
+}
+
+bool authenticate(struct request *request)
+{
+    if (!authenticate_self(request)) {
+        return false;
+    }
+    return request->impersonate_user.data == NULL || impersonate(request);
 }

@@ -3,8 +3,8 @@
 
 #include "lab/apiserver/kinds.h"
 
-static bool failure_fill(struct failure *failure, struct arena *arena, int code, const char *reason,
-                         const char *format, va_list args)
+static bool printf_like(5, 0) failure_fill(struct failure *failure, struct arena *arena, int code,
+                                           const char *reason, const char *format, va_list args)
 {
     *failure = (struct failure){.code = code, .reason = reason};
     failure->message = arena_vformat(arena, format, args);

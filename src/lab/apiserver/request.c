@@ -84,6 +84,19 @@ static const struct http_events request_events = {
     .on_close = request_on_close,
 };
 
+static void read_impersonation(struct request *request, const struct http_head *head)
+{
+    for (size_t i = 0; i < head->header_count; i++) {
+        struct str value = arena_str(&request->arena, head->headers[i].value);
+        if (str_equal(head->headers[i].name, STR("impersonate-user"))) {
+            request->impersonate_user = value;
+        } else if (str_equal(head->headers[i].name, STR("impersonate-group")) &&
+                   request->impersonate_group_count < USER_GROUPS_MAX - 1) {
+            request->impersonate_groups[request->impersonate_group_count++] = value;
+        }
+    }
+}
+
 void server_on_request(void *owner, struct http_exchange *exchange, const struct http_head *head, bool end)
 {
     struct apiserver *server = owner;
@@ -97,6 +110,7 @@ void server_on_request(void *owner, struct http_exchange *exchange, const struct
     request->content_type = arena_str(arena, http_head_get(head, STR("content-type")));
     request->accept = arena_str(arena, http_head_get(head, STR("accept")));
     request->authorization = arena_str(arena, http_head_get(head, STR("authorization")));
+    read_impersonation(request, head);
     http_set_events(exchange, &request_events, request);
     struct error err = {0};
     if (request_path_parse(arena, arena_str(arena, head->path), &request->path, &err) != ERR_OK) {

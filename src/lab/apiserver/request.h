@@ -58,6 +58,9 @@ struct request {
     struct str content_type;
     struct str accept;
     struct str authorization;
+    struct str impersonate_user; // data NULL: the client asks as itself
+    struct str impersonate_groups[USER_GROUPS_MAX];
+    size_t impersonate_group_count;
     struct buf body;
     struct request_path path;
     struct user user;
