@@ -159,7 +159,7 @@ static bool is_seen(void *owner, const struct kube_resource *resource, struct st
         const struct kube_object *object = informer_get(view, ns, name);
         uint64_t have = 0;
         if (version == 0) {
-            return object == NULL || object_is_deleting(object->value);
+            return object == NULL || meta_is_deleting(object->value);
         }
         return object != NULL && str_to_u64(object->resource_version, &have) && have >= version;
     }
@@ -275,7 +275,7 @@ static void add_garbage(struct controllers *controllers, enum view view, const s
 static void add_controller_of(struct controllers *controllers, const struct kube_object *object, const char *kind,
                               enum queue queue)
 {
-    const struct json_value *owner = object == NULL ? NULL : object_controller(object->value);
+    const struct json_value *owner = object == NULL ? NULL : meta_controller(object->value);
     if (str_equal_c(json_get_str(owner, "kind"), kind)) {
         add_object(controllers, queue, object->ns, json_get_str(owner, "name"));
     }
@@ -299,7 +299,7 @@ static void add_services_of(struct controllers *controllers, const struct kube_o
 // Sets that select a pod nobody owns may adopt it.
 static void add_sets_for_orphan(struct controllers *controllers, const struct kube_object *pod)
 {
-    if (pod == NULL || object_controller(pod->value) != NULL) {
+    if (pod == NULL || meta_controller(pod->value) != NULL) {
         return;
     }
     const struct json_value *labels = json_path(pod->value, "metadata", "labels", NULL);

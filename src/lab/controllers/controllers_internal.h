@@ -7,7 +7,7 @@
 #include "kube/informer.h"
 #include "kube/work_queue.h"
 #include "lab/controllers/controllers.h"
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
 
 enum view {

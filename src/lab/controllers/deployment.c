@@ -16,12 +16,12 @@
 #define HASH_LABEL "pod-template-hash"
 #define HISTORY_LIMIT 10
 
-int64_t set_wanted(const struct json_value *set)
+int64_t rollout_set_wanted(const struct json_value *set)
 {
     return json_get_int(json_get(set, "spec"), "replicas", 0);
 }
 
-int64_t set_status(const struct json_value *set, const char *counter)
+int64_t rollout_set_status(const struct json_value *set, const char *counter)
 {
     return json_get_int(json_get(set, "status"), counter, 0);
 }
@@ -34,7 +34,7 @@ static int compare_age(const void *left, const void *right)
     const struct json_value *b = *(const struct json_value *const *)right;
     int by_time = str_compare(json_str(json_path(a, "metadata", "creationTimestamp", NULL)),
                               json_str(json_path(b, "metadata", "creationTimestamp", NULL)));
-    return by_time != 0 ? by_time : str_compare(object_name(a), object_name(b));
+    return by_time != 0 ? by_time : str_compare(meta_name(a), meta_name(b));
 }
 
 // "25%" or a number.
@@ -88,11 +88,11 @@ static void survey(struct plan *plan, const struct object_list *sets, struct rol
 {
     struct arena *arena = &plan->arena;
     const struct json_value *template = json_path(rollout->deployment, "spec", "template", NULL);
-    struct str uid = object_uid(rollout->deployment);
-    struct str hash = template_hash(arena, template, set_status(rollout->deployment, "collisionCount"));
-    rollout->current_name = arena_format(arena, "%.*s-%.*s", STR_ARG(object_name(rollout->deployment)), STR_ARG(hash));
+    struct str uid = meta_uid(rollout->deployment);
+    struct str hash = template_hash(arena, template, rollout_set_status(rollout->deployment, "collisionCount"));
+    rollout->current_name = arena_format(arena, "%.*s-%.*s", STR_ARG(meta_name(rollout->deployment)), STR_ARG(hash));
     for (size_t i = 0; i < sets->count; i++) {
-        if (str_equal(object_controller_uid(sets->items[i]), uid) && !object_is_deleting(sets->items[i])) {
+        if (str_equal(meta_controller_uid(sets->items[i]), uid) && !meta_is_deleting(sets->items[i])) {
             vec_push(&rollout->sets, sets->items[i]);
         }
     }
@@ -105,7 +105,7 @@ static void survey(struct plan *plan, const struct object_list *sets, struct rol
             rollout->current = set;
         } else {
             vec_push(&rollout->old, set);
-            rollout->has_collision = rollout->has_collision || str_equal(object_name(set), rollout->current_name);
+            rollout->has_collision = rollout->has_collision || str_equal(meta_name(set), rollout->current_name);
         }
     }
     rollout->has_collision = rollout->has_collision && rollout->current == NULL;
@@ -115,7 +115,7 @@ static int64_t sum_wanted(const struct object_list *sets)
 {
     int64_t sum = 0;
     for (size_t i = 0; i < sets->count; i++) {
-        sum += set_wanted(sets->items[i]);
+        sum += rollout_set_wanted(sets->items[i]);
     }
     return sum;
 }
@@ -124,7 +124,7 @@ static int64_t sum_status(const struct object_list *sets, const char *counter)
 {
     int64_t sum = 0;
     for (size_t i = 0; i < sets->count; i++) {
-        sum += set_status(sets->items[i], counter);
+        sum += rollout_set_status(sets->items[i], counter);
     }
     return sum;
 }
@@ -186,15 +186,15 @@ static struct json_value *set_new(struct arena *arena, const struct rollout *rol
 {
     const struct json_value *spec = json_get(rollout->deployment, "spec");
     struct str name = rollout->current_name;
-    struct str hash = str_from(name, object_name(rollout->deployment).size + 1);
+    struct str hash = str_from(name, meta_name(rollout->deployment).size + 1);
     struct json_value *set = json_new_object(arena);
     json_set_cstr(arena, set, "apiVersion", "apps/v1");
     json_set_cstr(arena, set, "kind", "ReplicaSet");
     struct json_value *metadata = json_ensure_object(arena, set, "metadata");
     json_set_str(arena, metadata, "name", name);
-    json_set_str(arena, metadata, "namespace", object_ns(rollout->deployment));
+    json_set_str(arena, metadata, "namespace", meta_ns(rollout->deployment));
     json_set(arena, metadata, STR("annotations"), set_annotations(arena, rollout));
-    object_set_controller(arena, metadata, &kube_deployments, rollout->deployment);
+    meta_set_controller(arena, metadata, &kube_deployments, rollout->deployment);
     struct json_value *own = json_ensure_object(arena, set, "spec");
     json_set_int(arena, own, "replicas", replicas);
     const struct json_value *min_ready = json_get(spec, "minReadySeconds");
@@ -217,7 +217,7 @@ static struct json_value *set_new(struct arena *arena, const struct rollout *rol
 // How many the current set may have now.
 static int64_t current_target(const struct rollout *rollout)
 {
-    int64_t have = rollout->current == NULL ? 0 : set_wanted(rollout->current);
+    int64_t have = rollout->current == NULL ? 0 : rollout_set_wanted(rollout->current);
     if (have >= rollout->replicas) {
         return rollout->replicas;
     }
@@ -233,7 +233,7 @@ static int64_t current_target(const struct rollout *rollout)
 static void plan_scale(struct plan *plan, const struct rollout *rollout, const struct json_value *set, int64_t replicas)
 {
     struct arena *arena = &plan->arena;
-    if (set_wanted(set) == replicas) {
+    if (rollout_set_wanted(set) == replicas) {
         return;
     }
     struct json_value *patch = json_new_object(arena);
@@ -250,14 +250,14 @@ static void plan_old_down(struct plan *plan, const struct rollout *rollout)
 {
     int64_t least = rollout->replicas - rollout->unavailable;
     int64_t current_unavailable =
-        rollout->current == NULL ? 0 : set_wanted(rollout->current) - set_status(rollout->current, "availableReplicas");
+        rollout->current == NULL ? 0 : rollout_set_wanted(rollout->current) - rollout_set_status(rollout->current, "availableReplicas");
     current_unavailable = current_unavailable < 0 ? 0 : current_unavailable;
     int64_t may_go = sum_wanted(&rollout->sets) - least - current_unavailable;
     int64_t available_may_go = sum_status(&rollout->sets, "availableReplicas") - least;
     for (size_t i = 0; i < rollout->old.count && may_go > 0; i++) {
         const struct json_value *set = rollout->old.items[i];
-        int64_t have = set_wanted(set);
-        int64_t broken = have - set_status(set, "availableReplicas");
+        int64_t have = rollout_set_wanted(set);
+        int64_t broken = have - rollout_set_status(set, "availableReplicas");
         broken = broken < 0 ? 0 : broken > may_go ? may_go : broken;
         int64_t working = have - broken;
         int64_t limit = may_go - broken < available_may_go ? may_go - broken : available_may_go;
@@ -282,8 +282,8 @@ static void plan_history(struct plan *plan, const struct rollout *rollout)
     int64_t excess = (int64_t)rollout->old.count - limit;
     for (size_t i = 0; i < rollout->old.count && excess > 0; i++) {
         const struct json_value *set = rollout->old.items[i];
-        bool is_settled = set_status(set, "observedGeneration") >= json_get_int(json_get(set, "metadata"), "generation", 0);
-        if (set_wanted(set) == 0 && set_status(set, "replicas") == 0 && is_settled) {
+        bool is_settled = rollout_set_status(set, "observedGeneration") >= json_get_int(json_get(set, "metadata"), "generation", 0);
+        if (rollout_set_wanted(set) == 0 && rollout_set_status(set, "replicas") == 0 && is_settled) {
             plan_delete(plan, &kube_replicasets, set);
             excess--;
         }
@@ -298,7 +298,7 @@ static void plan_current(struct plan *plan, struct rollout *rollout)
     if (rollout->current == NULL) {
         if (!rollout->has_collision) {
             rollout->makes_current = true;
-            plan_create(plan, &kube_replicasets, object_ns(rollout->deployment),
+            plan_create(plan, &kube_replicasets, meta_ns(rollout->deployment),
                         set_new(&plan->arena, rollout, target));
         }
         return;
@@ -315,7 +315,7 @@ static void plan_current(struct plan *plan, struct rollout *rollout)
 
 void deployment_plan(struct plan *plan, const struct json_value *deployment, const struct object_list *sets)
 {
-    if (deployment == NULL || object_is_deleting(deployment) ||
+    if (deployment == NULL || meta_is_deleting(deployment) ||
         json_path(deployment, "spec", "template", NULL) == NULL) {
         return;
     }

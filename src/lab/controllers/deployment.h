@@ -5,7 +5,7 @@
 #ifndef LAB_CONTROLLERS_DEPLOYMENT_H
 #define LAB_CONTROLLERS_DEPLOYMENT_H
 
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
 
 // sets: the ReplicaSets of its namespace.

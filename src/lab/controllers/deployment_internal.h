@@ -19,8 +19,8 @@ struct rollout {
     bool has_collision;  // another template has that name
 };
 
-int64_t set_wanted(const struct json_value *set);                      // spec.replicas
-int64_t set_status(const struct json_value *set, const char *counter); // of status; 0 when absent
+int64_t rollout_set_wanted(const struct json_value *set);                      // spec.replicas
+int64_t rollout_set_status(const struct json_value *set, const char *counter); // of status; 0 when absent
 
 void rollout_plan_status(struct plan *plan, const struct rollout *rollout);
 

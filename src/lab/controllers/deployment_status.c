@@ -15,13 +15,13 @@ struct counts {
 
 static struct counts count(const struct rollout *rollout)
 {
-    struct counts counts = {.updated = set_status(rollout->current, "replicas")};
+    struct counts counts = {.updated = rollout_set_status(rollout->current, "replicas")};
     for (size_t i = 0; i < rollout->sets.count; i++) {
         const struct json_value *set = rollout->sets.items[i];
-        counts.wanted += set_wanted(set);
-        counts.replicas += set_status(set, "replicas");
-        counts.ready += set_status(set, "readyReplicas");
-        counts.available += set_status(set, "availableReplicas");
+        counts.wanted += rollout_set_wanted(set);
+        counts.replicas += rollout_set_status(set, "replicas");
+        counts.ready += rollout_set_status(set, "readyReplicas");
+        counts.available += rollout_set_status(set, "availableReplicas");
     }
     return counts;
 }
@@ -36,10 +36,10 @@ static bool is_complete(const struct rollout *rollout, const struct counts *coun
 static bool is_progressing(const struct rollout *rollout, const struct counts *counts)
 {
     const struct json_value *old = rollout->deployment;
-    int64_t old_others = set_status(old, "replicas") - set_status(old, "updatedReplicas");
-    return counts->updated > set_status(old, "updatedReplicas") ||
+    int64_t old_others = rollout_set_status(old, "replicas") - rollout_set_status(old, "updatedReplicas");
+    return counts->updated > rollout_set_status(old, "updatedReplicas") ||
            counts->replicas - counts->updated < old_others ||
-           counts->ready > set_status(old, "readyReplicas") || counts->available > set_status(old, "availableReplicas");
+           counts->ready > rollout_set_status(old, "readyReplicas") || counts->available > rollout_set_status(old, "availableReplicas");
 }
 
 // --- conditions ------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ static bool is_progressing(const struct rollout *rollout, const struct counts *c
 static struct json_value *available_condition(struct arena *arena, const struct rollout *rollout,
                                               const struct counts *counts, struct str now)
 {
-    const struct json_value *old = object_condition(rollout->deployment, STR("Available"));
+    const struct json_value *old = condition_find(rollout->deployment, STR("Available"));
     bool is_available = counts->available >= rollout->replicas - rollout->unavailable;
     struct json_value *condition =
         is_available ? condition_new(arena, old, STR("Available"), true, STR("MinimumReplicasAvailable"),
@@ -63,8 +63,8 @@ static struct json_value *available_condition(struct arena *arena, const struct 
 static struct json_value *progress_new(struct arena *arena, const struct rollout *rollout, bool status,
                                        struct str reason, const char *format, struct str now)
 {
-    const struct json_value *old = object_condition(rollout->deployment, STR("Progressing"));
-    struct str name = rollout->current == NULL ? rollout->current_name : object_name(rollout->current);
+    const struct json_value *old = condition_find(rollout->deployment, STR("Progressing"));
+    struct str name = rollout->current == NULL ? rollout->current_name : meta_name(rollout->current);
     struct str message = arena_format(arena, "ReplicaSet \"%.*s\" %s", STR_ARG(name), format);
     struct json_value *condition = condition_new(arena, old, STR("Progressing"), status, reason, message, now);
     json_set_str(arena, condition, "lastUpdateTime", now);
@@ -86,7 +86,7 @@ static struct json_value *progressing_condition(struct plan *plan, const struct 
                                                 const struct counts *counts, struct str now)
 {
     struct arena *arena = &plan->arena;
-    const struct json_value *old = object_condition(rollout->deployment, STR("Progressing"));
+    const struct json_value *old = condition_find(rollout->deployment, STR("Progressing"));
     struct str reason = json_get_str(old, "reason");
     if (rollout->makes_current) {
         return progress_new(arena, rollout, true, STR("NewReplicaSetCreated"), "is being created.", now);
@@ -129,7 +129,7 @@ void rollout_plan_status(struct plan *plan, const struct rollout *rollout)
     struct str now = timestamp_format(arena, plan->wall_ms);
     struct counts counts = count(rollout);
     struct json_value *status = json_new_object(arena);
-    int64_t collisions = set_status(rollout->deployment, "collisionCount") + (rollout->has_collision ? 1 : 0);
+    int64_t collisions = rollout_set_status(rollout->deployment, "collisionCount") + (rollout->has_collision ? 1 : 0);
     set_count(arena, status, "observedGeneration",
               json_get_int(json_get(rollout->deployment, "metadata"), "generation", 0));
     set_count(arena, status, "replicas", counts.replicas);

@@ -209,7 +209,7 @@ static void on_groups(void *owner, enum err code, const struct kube_response *re
 void emptying_start(struct controllers *controllers, struct str key)
 {
     const struct json_value *ns = controllers_find(controllers, VIEW_NAMESPACES, STR_EMPTY, key);
-    if (ns == NULL || !object_is_deleting(ns) || json_count(json_path(ns, "spec", "finalizers", NULL)) == 0) {
+    if (ns == NULL || !meta_is_deleting(ns) || json_count(json_path(ns, "spec", "finalizers", NULL)) == 0) {
         work_queue_done(controllers->queues[QUEUE_EMPTYING], key, true);
         return;
     }

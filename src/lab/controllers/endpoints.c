@@ -80,7 +80,7 @@ static struct json_value *resolve_ports(struct arena *arena, const struct json_v
 static struct str zone_of(const struct object_list *nodes, struct str name)
 {
     for (size_t i = 0; i < nodes->count; i++) {
-        if (str_equal(object_name(nodes->items[i]), name)) {
+        if (str_equal(meta_name(nodes->items[i]), name)) {
             struct str zone = kube_label(nodes->items[i], STR(ZONE_LABEL));
             return zone.data == NULL ? STR_EMPTY : zone;
         }
@@ -101,7 +101,7 @@ static int compare_backends(const void *left, const void *right)
 {
     const struct backend *a = left;
     const struct backend *b = right;
-    return str_compare(object_name(a->pod), object_name(b->pod));
+    return str_compare(meta_name(a->pod), meta_name(b->pod));
 }
 
 void backends_gather(struct arena *arena, const struct endpoints_input *input, struct backend_list *ret_backends)
@@ -120,11 +120,11 @@ void backends_gather(struct arena *arena, const struct endpoints_input *input, s
             .node = text_or_empty(json_path(pod, "spec", "nodeName", NULL)),
             .hostname = STR_EMPTY,
             .serving = pod_is_ready(pod),
-            .terminating = object_is_deleting(pod),
+            .terminating = meta_is_deleting(pod),
         };
         backend.ready = publishes_all || (backend.serving && !backend.terminating);
         backend.zone = zone_of(&input->nodes, backend.node);
-        if (str_equal(subdomain, object_name(service))) {
+        if (str_equal(subdomain, meta_name(service))) {
             backend.hostname = text_or_empty(json_path(pod, "spec", "hostname", NULL));
         }
         backend.ports = resolve_ports(arena, service, pod);
@@ -139,9 +139,9 @@ struct json_value *backend_target(struct arena *arena, const struct json_value *
 {
     struct json_value *target = json_new_object(arena);
     json_set_cstr(arena, target, "kind", "Pod");
-    json_set_str(arena, target, "namespace", object_ns(pod));
-    json_set_str(arena, target, "name", object_name(pod));
-    json_set_str(arena, target, "uid", object_uid(pod));
+    json_set_str(arena, target, "namespace", meta_ns(pod));
+    json_set_str(arena, target, "name", meta_name(pod));
+    json_set_str(arena, target, "uid", meta_uid(pod));
     return target;
 }
 
@@ -162,13 +162,13 @@ void endpoints_plan(struct plan *plan, const struct endpoints_input *input)
     const struct json_value *service = input->service;
     if (service == NULL) {
         // Slices have the Service as their owner and go with it.
-        if (input->endpoints != NULL && !object_is_deleting(input->endpoints)) {
+        if (input->endpoints != NULL && !meta_is_deleting(input->endpoints)) {
             plan_delete(plan, &kube_endpoints, input->endpoints);
         }
         return;
     }
     bool is_external = str_equal(json_str(json_path(service, "spec", "type", NULL)), STR("ExternalName"));
-    if (is_external || object_is_deleting(service) ||
+    if (is_external || meta_is_deleting(service) ||
         json_count(json_path(service, "spec", "selector", NULL)) == 0) {
         return; // its endpoints are somebody else's
     }

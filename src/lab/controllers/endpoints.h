@@ -4,7 +4,7 @@
 #ifndef LAB_CONTROLLERS_ENDPOINTS_H
 #define LAB_CONTROLLERS_ENDPOINTS_H
 
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
 
 #define ENDPOINTS_PER_SLICE_MAX 100u

@@ -65,7 +65,7 @@ void endpoints_object_plan(struct plan *plan, const struct endpoints_input *inpu
     const struct json_value *old = json_get(input->endpoints, "subsets");
     if (input->endpoints != NULL) {
         bool is_same = (json_count(old) == 0 && json_count(subsets) == 0) || json_equal(old, subsets);
-        if (!is_same && !object_is_deleting(input->endpoints)) {
+        if (!is_same && !meta_is_deleting(input->endpoints)) {
             struct json_value *patch = json_new_object(arena);
             json_set(arena, patch, STR("subsets"), subsets);
             plan_merge(plan, &kube_endpoints, input->endpoints, NULL, patch);
@@ -76,12 +76,12 @@ void endpoints_object_plan(struct plan *plan, const struct endpoints_input *inpu
     json_set_cstr(arena, object, "apiVersion", "v1");
     json_set_cstr(arena, object, "kind", "Endpoints");
     struct json_value *metadata = json_ensure_object(arena, object, "metadata");
-    json_set_str(arena, metadata, "name", object_name(input->service));
-    json_set_str(arena, metadata, "namespace", object_ns(input->service));
+    json_set_str(arena, metadata, "name", meta_name(input->service));
+    json_set_str(arena, metadata, "namespace", meta_ns(input->service));
     struct json_value *labels = backend_labels(arena, input->service);
     if (json_count(labels) > 0) {
         json_set(arena, metadata, STR("labels"), labels);
     }
     json_set(arena, object, STR("subsets"), subsets);
-    plan_create(plan, &kube_endpoints, object_ns(input->service), object);
+    plan_create(plan, &kube_endpoints, meta_ns(input->service), object);
 }

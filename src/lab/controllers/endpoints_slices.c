@@ -31,7 +31,7 @@ static struct json_value *endpoint_new(struct arena *arena, const struct backend
 static struct json_value *slice_labels(struct arena *arena, const struct json_value *service)
 {
     struct json_value *labels = backend_labels(arena, service);
-    json_set_str(arena, labels, SERVICE_LABEL, object_name(service));
+    json_set_str(arena, labels, SERVICE_LABEL, meta_name(service));
     json_set_cstr(arena, labels, MANAGER_LABEL, ENDPOINTS_MANAGER);
     return labels;
 }
@@ -44,14 +44,14 @@ static void plan_slice_new(struct plan *plan, const struct json_value *service, 
     json_set_cstr(arena, slice, "apiVersion", "discovery.k8s.io/v1");
     json_set_cstr(arena, slice, "kind", "EndpointSlice");
     struct json_value *metadata = json_ensure_object(arena, slice, "metadata");
-    json_set_str(arena, metadata, "generateName", arena_format(arena, "%.*s-", STR_ARG(object_name(service))));
-    json_set_str(arena, metadata, "namespace", object_ns(service));
+    json_set_str(arena, metadata, "generateName", arena_format(arena, "%.*s-", STR_ARG(meta_name(service))));
+    json_set_str(arena, metadata, "namespace", meta_ns(service));
     json_set(arena, metadata, STR("labels"), slice_labels(arena, service));
-    object_set_controller(arena, metadata, &kube_services, service);
+    meta_set_controller(arena, metadata, &kube_services, service);
     json_set_cstr(arena, slice, "addressType", "IPv4");
     json_set(arena, slice, STR("ports"), ports);
     json_set(arena, slice, STR("endpoints"), endpoints);
-    plan_create(plan, &kube_endpointslices, object_ns(service), slice);
+    plan_create(plan, &kube_endpointslices, meta_ns(service), slice);
 }
 
 static bool is_same_list(const struct json_value *have, const struct json_value *want)
@@ -85,7 +85,7 @@ static void plan_slice_update(struct plan *plan, const struct json_value *servic
 
 static bool is_ours(const struct json_value *slice)
 {
-    return !object_is_deleting(slice) && str_equal(kube_label(slice, STR(MANAGER_LABEL)), STR(ENDPOINTS_MANAGER));
+    return !meta_is_deleting(slice) && str_equal(kube_label(slice, STR(MANAGER_LABEL)), STR(ENDPOINTS_MANAGER));
 }
 
 struct filling {

@@ -115,7 +115,7 @@ static void on_owner(void *owner, enum err code, const struct kube_response *res
         finish(garbage, false);
         return;
     }
-    bool is_there = code == ERR_OK && str_equal(object_uid(response->value), json_get_str(current_owner(garbage), "uid"));
+    bool is_there = code == ERR_OK && str_equal(meta_uid(response->value), json_get_str(current_owner(garbage), "uid"));
     if (is_there) {
         finish(garbage, true);
         return;
@@ -140,7 +140,7 @@ static void check_next_owner(struct garbage *garbage)
     struct str ns = resource->namespaced ? garbage->object->ns : STR_EMPTY;
     struct str name = json_get_str(owner, "name");
     const struct json_value *held = controllers_find(garbage->chore.controllers, view, ns, name);
-    if (held != NULL && str_equal(object_uid(held), json_get_str(owner, "uid"))) {
+    if (held != NULL && str_equal(meta_uid(held), json_get_str(owner, "uid"))) {
         finish(garbage, true);
         return;
     }
@@ -165,7 +165,7 @@ void garbage_start(struct controllers *controllers, struct str key)
 {
     enum view view = VIEW_COUNT;
     struct kube_object *object = find_object(controllers, key, &view);
-    if (object == NULL || object_is_deleting(object->value) ||
+    if (object == NULL || meta_is_deleting(object->value) ||
         json_count(json_path(object->value, "metadata", "ownerReferences", NULL)) == 0) {
         work_queue_done(controllers->queues[QUEUE_GARBAGE], key, true);
         return;

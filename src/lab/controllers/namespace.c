@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/controllers/namespace.h"
 
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 
 #define ROOTS_NAME "kube-root-ca.crt"
 
@@ -28,10 +28,10 @@ void namespace_plan(struct plan *plan, const struct json_value *ns, const struct
                     const struct json_value *config_map, struct str ca_pem)
 {
     struct arena *arena = &plan->arena;
-    if (ns == NULL || object_is_deleting(ns)) {
+    if (ns == NULL || meta_is_deleting(ns)) {
         return;
     }
-    struct str name = object_name(ns);
+    struct str name = meta_name(ns);
     if (account == NULL) {
         plan_create(plan, &kube_serviceaccounts, name, object_new(arena, &kube_serviceaccounts, "default", name));
     }

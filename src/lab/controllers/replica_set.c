@@ -11,7 +11,7 @@ static bool can_adopt(const struct json_value *set, const struct json_value *pod
 {
     const struct json_value *selector = json_path(set, "spec", "selector", NULL);
     bool selects = json_count(json_get(selector, "matchLabels")) + json_count(json_get(selector, "matchExpressions")) > 0;
-    return selects && object_controller(pod) == NULL && pod_is_active(pod) && !object_is_deleting(set) &&
+    return selects && meta_controller(pod) == NULL && pod_is_active(pod) && !meta_is_deleting(set) &&
            kube_selector_matches(selector, json_path(pod, "metadata", "labels", NULL));
 }
 
@@ -19,7 +19,7 @@ static void plan_adoption(struct plan *plan, const struct json_value *set, const
 {
     struct arena *arena = &plan->arena;
     struct json_value *patch = json_new_object(arena);
-    object_set_controller(arena, json_ensure_object(arena, patch, "metadata"), &kube_replicasets, set);
+    meta_set_controller(arena, json_ensure_object(arena, patch, "metadata"), &kube_replicasets, set);
     plan_merge(plan, &kube_pods, pod, NULL, patch);
 }
 
@@ -27,10 +27,10 @@ static void plan_adoption(struct plan *plan, const struct json_value *set, const
 static void gather_pods(struct plan *plan, const struct json_value *set, const struct object_list *pods,
                         struct object_list *own)
 {
-    struct str uid = object_uid(set);
+    struct str uid = meta_uid(set);
     for (size_t i = 0; i < pods->count; i++) {
         const struct json_value *pod = pods->items[i];
-        if (str_equal(object_controller_uid(pod), uid)) {
+        if (str_equal(meta_controller_uid(pod), uid)) {
             if (pod_is_active(pod)) {
                 vec_push(own, pod);
             }
@@ -51,15 +51,15 @@ static struct json_value *pod_new(struct arena *arena, const struct json_value *
     json_set_cstr(arena, pod, "apiVersion", "v1");
     json_set_cstr(arena, pod, "kind", "Pod");
     struct json_value *metadata = json_ensure_object(arena, pod, "metadata");
-    json_set_str(arena, metadata, "generateName", arena_format(arena, "%.*s-", STR_ARG(object_name(set))));
-    json_set_str(arena, metadata, "namespace", object_ns(set));
+    json_set_str(arena, metadata, "generateName", arena_format(arena, "%.*s-", STR_ARG(meta_name(set))));
+    json_set_str(arena, metadata, "namespace", meta_ns(set));
     for (size_t i = 0; i < 2; i++) {
         const struct json_value *map = json_path(template, "metadata", copied[i], NULL);
         if (json_is(map, JSON_OBJECT)) {
             json_set(arena, metadata, str_of(copied[i]), json_copy(arena, map));
         }
     }
-    object_set_controller(arena, metadata, &kube_replicasets, set);
+    meta_set_controller(arena, metadata, &kube_replicasets, set);
     const struct json_value *spec = json_get(template, "spec");
     json_set(arena, pod, STR("spec"), spec == NULL ? json_new_object(arena) : json_copy(arena, spec));
     return pod;
@@ -68,7 +68,7 @@ static struct json_value *pod_new(struct arena *arena, const struct json_value *
 static void plan_more(struct plan *plan, const struct json_value *set, size_t count)
 {
     for (size_t i = 0; i < count && i < REPLICA_SET_BURST_MAX; i++) {
-        plan_create(plan, &kube_pods, object_ns(set), pod_new(&plan->arena, set));
+        plan_create(plan, &kube_pods, meta_ns(set), pod_new(&plan->arena, set));
     }
 }
 
@@ -93,12 +93,12 @@ static int compare_worth(const void *left, const void *right)
         return pod_is_ready(a) ? 1 : -1;
     }
     // RFC 3339 in UTC sorts as text; the later one goes first.
-    struct str since_a = json_get_str(object_condition(a, STR("Ready")), "lastTransitionTime");
-    struct str since_b = json_get_str(object_condition(b, STR("Ready")), "lastTransitionTime");
+    struct str since_a = json_get_str(condition_find(a, STR("Ready")), "lastTransitionTime");
+    struct str since_b = json_get_str(condition_find(b, STR("Ready")), "lastTransitionTime");
     int by_ready = str_compare(since_b, since_a);
     int by_age = str_compare(json_str(json_path(b, "metadata", "creationTimestamp", NULL)),
                              json_str(json_path(a, "metadata", "creationTimestamp", NULL)));
-    return by_ready != 0 ? by_ready : by_age != 0 ? by_age : str_compare(object_name(b), object_name(a));
+    return by_ready != 0 ? by_ready : by_age != 0 ? by_age : str_compare(meta_name(b), meta_name(a));
 }
 
 static void plan_fewer(struct plan *plan, struct object_list *own, size_t count)
@@ -115,7 +115,7 @@ static void plan_fewer(struct plan *plan, struct object_list *own, size_t count)
 static bool is_available(struct plan *plan, const struct json_value *pod, int64_t min_ready_seconds)
 {
     uint64_t since_ms = 0;
-    struct str since = json_get_str(object_condition(pod, STR("Ready")), "lastTransitionTime");
+    struct str since = json_get_str(condition_find(pod, STR("Ready")), "lastTransitionTime");
     if (!pod_is_ready(pod)) {
         return false;
     }
@@ -161,7 +161,7 @@ static void plan_set_status(struct plan *plan, const struct json_value *set, con
     set_count(arena, status, "observedGeneration", json_get_int(json_get(set, "metadata"), "generation", 0));
     if (!str_is_empty(failure)) {
         struct json_value *condition =
-            condition_new(arena, object_condition(set, STR("ReplicaFailure")), STR("ReplicaFailure"), true,
+            condition_new(arena, condition_find(set, STR("ReplicaFailure")), STR("ReplicaFailure"), true,
                           STR("FailedCreate"), failure, timestamp_format(arena, plan->wall_ms));
         json_push(arena, json_ensure_array(arena, status, "conditions"), condition);
     }
@@ -179,7 +179,7 @@ void replica_set_plan(struct plan *plan, const struct json_value *set, const str
     int64_t replicas = json_get_int(json_get(set, "spec"), "replicas", 1);
     size_t wanted = replicas < 0 ? 0 : (size_t)replicas;
     plan_set_status(plan, set, &own, failure);
-    if (!object_is_deleting(set)) {
+    if (!meta_is_deleting(set)) {
         if (own.count < wanted) {
             plan_more(plan, set, wanted - own.count);
         } else if (own.count > wanted) {

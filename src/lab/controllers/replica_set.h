@@ -4,7 +4,7 @@
 #ifndef LAB_CONTROLLERS_REPLICA_SET_H
 #define LAB_CONTROLLERS_REPLICA_SET_H
 
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
 
 #define REPLICA_SET_BURST_MAX 100u // pods created or deleted by one plan

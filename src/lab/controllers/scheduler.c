@@ -66,7 +66,7 @@ static enum refusal refuse(const struct json_value *pod, const struct json_value
 {
     const struct json_value *selector = json_path(pod, "spec", "nodeSelector", NULL);
     const struct json_value *labels = json_path(node, "metadata", "labels", NULL);
-    if (object_is_deleting(node) || !object_condition_is_true(node, STR("Ready"))) {
+    if (meta_is_deleting(node) || !condition_is_true(node, STR("Ready"))) {
         return REFUSAL_NOT_READY;
     }
     if (json_get_bool(json_get(node, "spec"), "unschedulable", false)) {
@@ -98,7 +98,7 @@ static const struct json_value *choose(const struct json_value *pod, const struc
         if (refusal != REFUSAL_NONE) {
             continue;
         }
-        size_t count = count_pods(pods, object_name(nodes->items[i]));
+        size_t count = count_pods(pods, meta_name(nodes->items[i]));
         if (best == NULL || count < best_count) {
             best = nodes->items[i];
             best_count = count;
@@ -128,7 +128,7 @@ static struct str refusal_message(struct arena *arena, size_t node_count, const 
 static void plan_unschedulable(struct plan *plan, const struct json_value *pod, struct str message)
 {
     struct arena *arena = &plan->arena;
-    const struct json_value *old = object_condition(pod, STR("PodScheduled"));
+    const struct json_value *old = condition_find(pod, STR("PodScheduled"));
     if (str_equal(json_get_str(old, "message"), message) && str_equal(json_get_str(old, "status"), STR("False"))) {
         return;
     }
@@ -164,11 +164,11 @@ void scheduler_plan(struct plan *plan, const struct json_value *pod, const struc
     json_set_cstr(arena, binding, "apiVersion", "v1");
     json_set_cstr(arena, binding, "kind", "Binding");
     struct json_value *metadata = json_ensure_object(arena, binding, "metadata");
-    json_set_str(arena, metadata, "name", object_name(pod));
-    json_set_str(arena, metadata, "namespace", object_ns(pod));
+    json_set_str(arena, metadata, "name", meta_name(pod));
+    json_set_str(arena, metadata, "namespace", meta_ns(pod));
     struct json_value *target = json_ensure_object(arena, binding, "target");
     json_set_cstr(arena, target, "apiVersion", "v1");
     json_set_cstr(arena, target, "kind", "Node");
-    json_set_str(arena, target, "name", object_name(node));
-    plan_bind(plan, object_ns(pod), object_name(pod), binding);
+    json_set_str(arena, target, "name", meta_name(node));
+    plan_bind(plan, meta_ns(pod), meta_name(pod), binding);
 }

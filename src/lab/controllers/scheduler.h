@@ -6,7 +6,7 @@
 #ifndef LAB_CONTROLLERS_SCHEDULER_H
 #define LAB_CONTROLLERS_SCHEDULER_H
 
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
 
 bool scheduler_wants(const struct json_value *pod); // waits for a node, from us

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/controllers/object_list.h"
+#include "lab/controllers/meta.h"
 
 static struct str metadata_str(const struct json_value *object, const char *name)
 {
@@ -7,27 +7,27 @@ static struct str metadata_str(const struct json_value *object, const char *name
     return text.data == NULL ? STR_EMPTY : text;
 }
 
-struct str object_name(const struct json_value *object)
+struct str meta_name(const struct json_value *object)
 {
     return metadata_str(object, "name");
 }
 
-struct str object_ns(const struct json_value *object)
+struct str meta_ns(const struct json_value *object)
 {
     return metadata_str(object, "namespace");
 }
 
-struct str object_uid(const struct json_value *object)
+struct str meta_uid(const struct json_value *object)
 {
     return metadata_str(object, "uid");
 }
 
-bool object_is_deleting(const struct json_value *object)
+bool meta_is_deleting(const struct json_value *object)
 {
     return json_is(json_path(object, "metadata", "deletionTimestamp", NULL), JSON_STRING);
 }
 
-const struct json_value *object_controller(const struct json_value *object)
+const struct json_value *meta_controller(const struct json_value *object)
 {
     const struct json_value *owners = json_path(object, "metadata", "ownerReferences", NULL);
     for (size_t i = 0; i < json_count(owners); i++) {
@@ -38,26 +38,26 @@ const struct json_value *object_controller(const struct json_value *object)
     return NULL;
 }
 
-struct str object_controller_uid(const struct json_value *object)
+struct str meta_controller_uid(const struct json_value *object)
 {
-    struct str uid = json_get_str(object_controller(object), "uid");
+    struct str uid = json_get_str(meta_controller(object), "uid");
     return uid.data == NULL ? STR_EMPTY : uid;
 }
 
-void object_set_controller(struct arena *arena, struct json_value *metadata, const struct kube_resource *kind,
+void meta_set_controller(struct arena *arena, struct json_value *metadata, const struct kube_resource *kind,
                            const struct json_value *owner)
 {
     struct json_value *reference = json_new_object(arena);
     json_set_str(arena, reference, "apiVersion", kube_api_version(arena, kind));
     json_set_str(arena, reference, "kind", kind->kind);
-    json_set_str(arena, reference, "name", object_name(owner));
-    json_set_str(arena, reference, "uid", object_uid(owner));
+    json_set_str(arena, reference, "name", meta_name(owner));
+    json_set_str(arena, reference, "uid", meta_uid(owner));
     json_set_bool(arena, reference, "controller", true);
     json_set_bool(arena, reference, "blockOwnerDeletion", true);
     json_push(arena, json_ensure_array(arena, metadata, "ownerReferences"), reference);
 }
 
-const struct json_value *object_condition(const struct json_value *object, struct str type)
+const struct json_value *condition_find(const struct json_value *object, struct str type)
 {
     const struct json_value *conditions = json_path(object, "status", "conditions", NULL);
     for (size_t i = 0; i < json_count(conditions); i++) {
@@ -68,9 +68,9 @@ const struct json_value *object_condition(const struct json_value *object, struc
     return NULL;
 }
 
-bool object_condition_is_true(const struct json_value *object, struct str type)
+bool condition_is_true(const struct json_value *object, struct str type)
 {
-    return str_equal(json_get_str(object_condition(object, type), "status"), STR("True"));
+    return str_equal(json_get_str(condition_find(object, type), "status"), STR("True"));
 }
 
 struct json_value *condition_new(struct arena *arena, const struct json_value *old, struct str type, bool status,
@@ -91,10 +91,10 @@ struct json_value *condition_new(struct arena *arena, const struct json_value *o
 bool pod_is_active(const struct json_value *pod)
 {
     struct str phase = json_str(json_path(pod, "status", "phase", NULL));
-    return !object_is_deleting(pod) && !str_equal(phase, STR("Failed")) && !str_equal(phase, STR("Succeeded"));
+    return !meta_is_deleting(pod) && !str_equal(phase, STR("Failed")) && !str_equal(phase, STR("Succeeded"));
 }
 
 bool pod_is_ready(const struct json_value *pod)
 {
-    return object_condition_is_true(pod, STR("Ready"));
+    return condition_is_true(pod, STR("Ready"));
 }
