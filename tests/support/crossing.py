@@ -224,14 +224,15 @@ class Crossing:
 
     # --- what the demo shows ----------------------------------------------------------------------------
 
-    def gateway_connections(self, cluster: Cluster) -> int:
-        """Connections the cluster's gateway has passed through by the SNI of helloworld."""
+    def gateway_counters(self, cluster: Cluster) -> tuple[int, int]:
+        """(connections, bytes towards the workload) that passed the cluster's gateway by the SNI of helloworld.
+
+        Sidecars keep their connections: more calls are more bytes, not always more connections.
+        """
         pod = cluster.pod("istio-system", "istio=eastwestgateway")
-        for line in cluster.admin("istio-system", pod, "/stats").splitlines():
-            name, _, value = line.partition(": ")
-            if name == f"cluster.{SNI}.upstream_cx_total":
-                return int(value)
-        return 0
+        counters = dict(line.split(": ", 1) for line in cluster.admin("istio-system", pod, "/stats").splitlines() if ": " in line)
+        return (int(counters.get(f"cluster.{SNI}.upstream_cx_total", 0)),
+                int(counters.get(f"cluster.{SNI}.upstream_cx_tx_bytes_total", 0)))
 
     def principals(self, cluster: Cluster) -> set[tuple[str, str]]:
         """(client, server) identities of the requests the helloworld sidecar served, from its metrics."""
