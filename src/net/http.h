@@ -98,6 +98,8 @@ struct http_limits {
     size_t head_bytes;            // 64 KiB; above: 431
     unsigned header_count;        // 100; above: 431
     uint64_t head_timeout_ms;     // 10 000: first byte to complete head; then 408
+    uint64_t body_timeout_ms;     // 0: none. A request body that we want to read and that does not move for
+                                  // so long: 408 or reset. Not for endless streams (gRPC, watches).
     uint64_t idle_timeout_ms;     // 3 600 000: between requests
     unsigned streams_max;         // 100 concurrent HTTP/2 streams per connection
     unsigned connections_max;     // 10 000; above: new ones are closed, counted

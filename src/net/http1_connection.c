@@ -75,6 +75,7 @@ static void next_message(struct http1_connection *connection)
     connection->reading = READING_HEAD;
     connection->writing = WRITING_HEAD;
     connection->informational_count = 0;
+    connection->head_begun = false;
     if (!connection->keep_alive || connection->draining) {
         http1_connection_close(connection);
         return;
@@ -292,12 +293,23 @@ static void hand_over(struct http1_connection *connection, struct str bytes)
     base->on_closed = NULL;
 }
 
-static void arm_head_timeout(struct http1_connection *connection, bool first)
+// From the head's first byte on: more bytes do not move it.
+static void arm_head_timeout(struct http1_connection *connection)
 {
-    if (first && http1_is_server(connection)) {
+    if (!connection->head_begun && http1_is_server(connection)) {
+        connection->head_begun = true;
         http_connection_set_deadline(&connection->base,
                                      connection->base.pool->limits.head_timeout_ms);
     }
+}
+
+// A client that sends requests without reading the answers gets no more of them: the answers of a
+// pipeline wait in memory, so the next request is begun when the stream has room for its answer.
+static bool waits_for_room(const struct http1_connection *connection)
+{
+    return http1_is_server(connection) && connection->reading == READING_HEAD &&
+           connection->exchange == NULL && connection->base.stream != NULL &&
+           stream_is_congested(connection->base.stream);
 }
 
 static enum step read_head(struct http1_connection *connection, struct str *rest)
@@ -317,10 +329,12 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
     if (connection->exchange != NULL) {
         connection->exchange->received_any = true;
     }
-    bool first = connection->input.size == 0;
+    if (waits_for_room(connection)) {
+        return STEP_WAIT;
+    }
     enum sniffed sniffed = connection->sniffing ? sniff(connection, *rest) : SNIFFED_HTTP1;
     if (sniffed == SNIFFED_MORE) {
-        arm_head_timeout(connection, first);
+        arm_head_timeout(connection);
         return STEP_WAIT;
     }
     if (sniffed == SNIFFED_HTTP2) {
@@ -337,7 +351,7 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
         refuse(connection, &problem);
         return STEP_WAIT;
     case HTTP1_MORE:
-        arm_head_timeout(connection, first);
+        arm_head_timeout(connection);
         return STEP_WAIT;
     case HTTP1_DONE:
         break;
@@ -538,11 +552,26 @@ static void update_reading(struct http1_connection *connection)
     bool paused = connection->exchange != NULL && connection->exchange->paused &&
                   connection->reading != READING_HEAD;
     // In WAIT with nothing kept, reading goes on: that is how we learn that the peer went away.
-    if (paused || (connection->reading == READING_WAIT && connection->input.size > 0)) {
+    bool kept = connection->input.size > 0 &&
+                (connection->reading == READING_WAIT || waits_for_room(connection));
+    if (paused || kept) {
         stream_read_stop(connection->base.stream);
     } else {
         stream_read_start(connection->base.stream);
     }
+}
+
+// A body must move, unless it is us who do not read it.
+static void update_deadline(struct http1_connection *connection)
+{
+    const struct http_exchange *exchange = connection->exchange;
+    uint64_t timeout_ms = connection->base.pool->limits.body_timeout_ms;
+    if (!http1_is_server(connection) || exchange == NULL || timeout_ms == 0) {
+        return;
+    }
+    bool owed = !exchange->paused && (connection->reading == READING_BODY ||
+                                      connection->reading == READING_TRAILERS);
+    http_connection_set_deadline(&connection->base, owed ? timeout_ms : 0);
 }
 
 // Uses bytes: those that just arrived, or those kept in `input`.
@@ -574,6 +603,7 @@ static void run(struct http1_connection *connection, struct str bytes, bool from
         use_eof(connection);
     }
     update_reading(connection);
+    update_deadline(connection);
 }
 
 static void on_run_task(struct loop_task *task)
@@ -622,6 +652,8 @@ static void on_drained(void *owner, struct stream *stream)
     struct http1_connection *connection = owner;
     if (connection->exchange != NULL && connection->writing == WRITING_BODY) {
         http_exchange_emit_drained(connection->exchange);
+    } else if (connection->exchange == NULL && connection->input.size > 0) {
+        http1_connection_schedule(connection); // a request that waited for room
     }
 }
 
@@ -658,6 +690,18 @@ static const struct stream_events stream_events = {
 // --- connection
 // ------------------------------------------------------------------------------------
 
+static void body_timed_out(struct http1_connection *connection)
+{
+    struct http_exchange *exchange = connection->exchange;
+    if (exchange->paused) {
+        return; // meanwhile it is the owner who does not read
+    }
+    struct http1_problem problem = {.status = 408, .reason = "the request body stopped"};
+    http_exchange_finish(exchange, ERR_TIMEOUT, "%s", problem.reason);
+    connection->exchange = NULL;
+    refuse(connection, &problem);
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct http1_connection *connection = container_of(timer, struct http1_connection, base.timer);
@@ -668,6 +712,8 @@ static void on_timer(struct loop_timer *timer)
         connection->input.size > 0) {
         struct http1_problem problem = {.status = 408, .reason = "the request head took too long"};
         refuse(connection, &problem);
+    } else if (http1_is_server(connection) && connection->exchange != NULL) {
+        body_timed_out(connection);
     } else {
         http1_connection_close(connection);
     }

@@ -38,6 +38,7 @@ struct http1_connection {
     bool eof;
     bool running;
     bool sniffing; // server: the first bytes may be HTTP/2's preface
+    bool head_begun; // server: the deadline is that of the head
 };
 
 static inline struct http1_connection *http1_connection_of(struct http_connection *base)

@@ -26,6 +26,9 @@
 #define HTTP2_SHUTDOWN_NOTICE_MS 1000u // requests under way when GOAWAY is announced still count
 #define HTTP2_RESETS_BURST 200u // streams a client may reset at once, and per second (rapid reset)
 #define HTTP2_RESETS_PER_SECOND 50u
+#define HTTP2_CONTINUATIONS_MAX 8u  // frames of one head after its first (CVE-2024-27316)
+#define HTTP2_HEAD_EXCESS 4u        // times head_bytes: a head so much too large ends the connection
+#define HTTP2_QUEUE_MAX 5000u       // frames a peer makes us owe (acks, resets) and does not read
 #define HTTP2_FIELDS_MAX (HTTP_HEADERS_MAX + 5u)
 
 struct http2_connection {
@@ -38,6 +41,8 @@ struct http2_connection {
     struct http_head *incoming; // in it
     size_t incoming_bytes;
     bool incoming_too_large;
+    bool head_begun; // the deadline is that of the head
+    unsigned continuation_count;
     bool draining;    // no new requests
     bool goaway_sent; // the final one
     bool dead;        // closed or aborted
@@ -96,6 +101,28 @@ static void fail(struct http2_connection *connection, enum err code, const char 
     finish_all(connection, code, reason);
     if (connection->base.stream != NULL) {
         stream_abort(connection->base.stream);
+    }
+}
+
+// For use inside the session's callbacks as well: the GOAWAY is sent by give_up().
+static int calm_down(struct http2_connection *connection)
+{
+    (void)nghttp2_session_terminate_session2(
+        connection->session, nghttp2_session_get_last_proc_stream_id(connection->session),
+        NGHTTP2_ENHANCE_YOUR_CALM);
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+// The peer misbehaves: it is told so, and what it still sends is dropped.
+static void give_up(struct http2_connection *connection, const char *reason)
+{
+    (void)calm_down(connection);
+    (void)nghttp2_session_send(connection->session);
+    connection->dead = true;
+    http_connection_set_deadline(&connection->base, 0);
+    finish_all(connection, ERR_PROTOCOL, reason);
+    if (connection->base.stream != NULL) {
+        stream_close(connection->base.stream);
     }
 }
 
@@ -378,6 +405,7 @@ static bool exchange_is_congested(const struct http_exchange *exchange)
 
 static void exchange_resume(struct http_exchange *exchange)
 {
+    exchange->progress_ms = loop_now_ms(exchange->pool->loop);
     if (exchange->in.size > 0 || exchange->in_end) {
         schedule_flush(connection_of(exchange->connection));
     }
@@ -401,12 +429,102 @@ static const struct http_exchange_methods exchange_methods = {
     .cancel = exchange_cancel,
 };
 
+// --- receiving: time
+// ------------------------------------------------------------------------------
+
+static bool owes_body(const struct http_exchange *exchange)
+{
+    return exchange->head_received && !exchange->received_end && !exchange->in_end &&
+           !exchange->paused && !exchange->stream_closed;
+}
+
+// How long until some request body may not have moved for too long; 0: all are complete. It may turn
+// out later when looked at (bodies move, pause and resume without touching the timer).
+static uint64_t body_deadline(const struct http2_connection *connection)
+{
+    uint64_t timeout_ms = connection->base.pool->limits.body_timeout_ms;
+    uint64_t now = loop_now_ms(connection->base.pool->loop);
+    uint64_t nearest = 0;
+    if (timeout_ms == 0) {
+        return 0;
+    }
+    list_each(&connection->exchanges, node)
+    {
+        const struct http_exchange *exchange = container_of(node, struct http_exchange, node);
+        if (!exchange->received_end) {
+            uint64_t due = exchange->progress_ms + timeout_ms;
+            uint64_t left = due > now && owes_body(exchange) ? due - now : timeout_ms;
+            nearest = nearest == 0 || left < nearest ? left : nearest;
+        }
+    }
+    return nearest;
+}
+
+static void reset_slow_bodies(struct http2_connection *connection)
+{
+    uint64_t now = loop_now_ms(connection->base.pool->loop);
+    uint64_t timeout_ms = connection->base.pool->limits.body_timeout_ms;
+    list_each(&connection->exchanges, node)
+    {
+        struct http_exchange *exchange = container_of(node, struct http_exchange, node);
+        if (owes_body(exchange) && now - exchange->progress_ms >= timeout_ms) {
+            (void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE,
+                                            exchange->stream_id, NGHTTP2_CANCEL);
+            finish(connection, exchange, ERR_TIMEOUT, "the request body stopped");
+        }
+    }
+    http_connection_set_deadline(&connection->base, body_deadline(connection));
+    schedule_flush(connection);
+}
+
 // --- receiving: heads
 // ------------------------------------------------------------------------------
 
 static int verdict(const struct http2_connection *connection)
 {
     return connection->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+// A head under way holds up its whole connection, so it has a deadline of its own.
+static void set_head_deadline(struct http2_connection *connection, bool begun)
+{
+    connection->continuation_count = 0;
+    if (!connection->base.is_server) {
+        return;
+    }
+    connection->head_begun = begun;
+    if (!connection->draining) {
+        http_connection_set_deadline(&connection->base,
+                                     begun ? connection->base.pool->limits.head_timeout_ms
+                                           : body_deadline(connection));
+    }
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user_data)
+{
+    (void)session;
+    struct http2_connection *connection = user_data;
+    if (head->type == NGHTTP2_CONTINUATION &&
+        ++connection->continuation_count > HTTP2_CONTINUATIONS_MAX) {
+        return calm_down(connection);
+    }
+    if (head->type != NGHTTP2_CONTINUATION && connection->head_begun) {
+        set_head_deadline(connection, false); // it ended without being reported: its stream is gone
+    }
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error_code,
+                            void *user_data)
+{
+    (void)session;
+    (void)frame;
+    (void)error_code;
+    struct http2_connection *connection = user_data;
+    if (connection->head_begun) {
+        set_head_deadline(connection, false);
+    }
+    return 0;
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
@@ -417,6 +535,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     http_head_init_response(connection->incoming, 0);
     connection->incoming_bytes = 0;
     connection->incoming_too_large = false;
+    set_head_deadline(connection, true);
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         struct http_exchange *exchange = http_exchange_new(connection->base.pool);
         exchange->connection = &connection->base;
@@ -425,7 +544,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         list_append(&connection->exchanges, &exchange->node);
         connection->open_streams++;
         connection->base.request_count++;
-        http_connection_set_deadline(&connection->base, 0);
         (void)nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, exchange);
     }
     return 0;
@@ -483,7 +601,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (head == NULL || connection->incoming_bytes > limits->head_bytes ||
         head->header_count >= limits->header_count) {
         connection->incoming_too_large = true;
-        return 0;
+        return connection->incoming_bytes > limits->head_bytes * HTTP2_HEAD_EXCESS
+                   ? calm_down(connection)
+                   : 0;
     }
     struct str name =
         arena_str(&connection->head_arena, str_make((const char *)name_data, name_size));
@@ -582,6 +702,10 @@ static int on_headers_received(struct http2_connection *connection, const nghttp
     struct http_exchange *exchange =
         nghttp2_session_get_stream_user_data(connection->session, frame->hd.stream_id);
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (exchange != NULL) {
+        exchange->progress_ms = loop_now_ms(connection->base.pool->loop);
+    }
+    set_head_deadline(connection, false);
     if (exchange == NULL || connection->incoming == NULL) {
         return 0;
     }
@@ -605,6 +729,9 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     (void)flags;
     struct http2_connection *connection = user_data;
     struct http_exchange *exchange = nghttp2_session_get_stream_user_data(session, stream_id);
+    if (exchange != NULL) {
+        exchange->progress_ms = loop_now_ms(connection->base.pool->loop);
+    }
     if (exchange != NULL && (exchange->paused || exchange->in.size > 0)) {
         buf_append(&exchange->in, data, size); // at most the stream's window
         return 0;
@@ -839,8 +966,11 @@ static void receive(struct http2_connection *connection, struct str bytes)
         return;
     }
     if (used < 0) {
-        send_all(connection); // a GOAWAY that says why, perhaps
-        fail(connection, ERR_PROTOCOL, nghttp2_strerror((int)used));
+        give_up(connection, nghttp2_strerror((int)used));
+        return;
+    }
+    if (nghttp2_session_get_outbound_queue_size(connection->session) > HTTP2_QUEUE_MAX) {
+        give_up(connection, "the peer does not read what it makes us answer");
         return;
     }
     flush(connection);
@@ -937,6 +1067,14 @@ static void on_timer(struct loop_timer *timer)
         (!connection->base.is_server && connection->open_streams > 0)) {
         return;
     }
+    if (connection->head_begun && !connection->draining) {
+        give_up(connection, "a request head took too long");
+        return;
+    }
+    if (connection->base.is_server && connection->open_streams > 0 && !connection->draining) {
+        reset_slow_bodies(connection);
+        return;
+    }
     connection->draining = true; // idle for long enough, or the notice has been out long enough
     submit_final_goaway(connection);
 }
@@ -988,6 +1126,8 @@ static void session_new(struct http2_connection *connection)
     nghttp2_session_callbacks_set_send_data_callback(callbacks, on_body_frame);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_sent);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);

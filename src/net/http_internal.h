@@ -114,6 +114,7 @@ struct http_exchange {
     bool has_provider;  // the session asks for body bytes
     bool was_congested; // owes an on_drained
     bool stream_closed; // both sides; only what is in `in` is left
+    uint64_t progress_ms; // when its body last moved
 };
 
 struct http_exchange *http_exchange_new(struct http_pool *pool);
