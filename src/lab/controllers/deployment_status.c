@@ -91,7 +91,8 @@ static struct json_value *progressing_condition(struct plan *plan, const struct 
     if (rollout->makes_current) {
         return progress_new(arena, rollout, true, STR("NewReplicaSetCreated"), "is being created.", now);
     }
-    bool was_complete = str_equal(reason, STR("NewReplicaSetAvailable"));
+    // Completed, and no pods of another template since: a new rollout or a rollback progresses again.
+    bool was_complete = str_equal(reason, STR("NewReplicaSetAvailable")) && counts->replicas == counts->updated;
     if (is_complete(rollout, counts)) {
         return was_complete ? json_copy(arena, old)
                             : progress_new(arena, rollout, true, STR("NewReplicaSetAvailable"),
