@@ -210,14 +210,15 @@ static void create_on_done(void *owner, int status, struct str output)
     }
 }
 
-static enum err write_bundle(const struct container *container, const struct json_value *spec, struct error *err)
+static enum err write_bundle(const struct container *container, const struct json_value *spec, struct str host_name,
+                             struct error *err)
 {
     char path[PATH_MAX];
     struct buf text = {0};
     (void)snprintf(path, sizeof(path), "%s/rootfs", container->bundle);
     enum err code = file_make_directories(path, 0755, err);
     if (code == ERR_OK) {
-        code = container_root_make(str_of(path), err);
+        code = container_root_make(str_of(path), host_name, err);
     }
     (void)snprintf(path, sizeof(path), "%s/config.json", container->bundle);
     json_write(spec, &text);
@@ -249,7 +250,7 @@ struct container *container_new(const struct container_options *options, const s
                                      arena_format(&arena, "%s/pid", container->bundle).data,
                                      container->id,
                                      NULL};
-    bool is_good = write_bundle(container, spec, err) == ERR_OK;
+    bool is_good = write_bundle(container, spec, options->host_name, err) == ERR_OK;
     if (is_good) {
         container->log = log_file_new(options->loop, arena_strdup(&arena, options->log_path), err);
         is_good = container->log != NULL && run_runc(container, arguments, create_on_done, err);

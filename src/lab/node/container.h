@@ -29,6 +29,7 @@ struct container_options {
     struct str runc_root;    // runc's state directory
     struct str bundle;       // folder of this container: config.json and rootfs/; made and removed here
     struct str log_path;     // its folder exists
+    struct str host_name;    // for /etc/hostname
 };
 
 // spec as container_spec_build() made it, with root path bundle/rootfs. NULL and a sentence on failure.

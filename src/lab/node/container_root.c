@@ -66,7 +66,7 @@ static enum err copy_link(struct str root, const char *path, struct error *err)
     return ERR_OK;
 }
 
-enum err container_root_make(struct str root, struct error *err)
+enum err container_root_make(struct str root, struct str host_name, struct error *err)
 {
     char path[PATH_MAX];
     enum err code = ERR_OK;
@@ -82,6 +82,12 @@ enum err container_root_make(struct str root, struct error *err)
     for (size_t i = 0; i < array_count(files) && code == ERR_OK; i++) {
         (void)snprintf(path, sizeof(path), "%.*s%s", STR_ARG(root), files[i].path);
         code = write_plain(path, files[i].text, err);
+    }
+    (void)snprintf(path, sizeof(path), "%.*s/etc/hostname", STR_ARG(root));
+    if (code == ERR_OK) {
+        char line[NAME_MAX];
+        (void)snprintf(line, sizeof(line), "%.*s\n", STR_ARG(host_name));
+        code = write_plain(path, line, err);
     }
     (void)snprintf(path, sizeof(path), "%.*s/var/run", STR_ARG(root));
     if (code == ERR_OK && symlink("/run", path) != 0 && errno != EEXIST) {

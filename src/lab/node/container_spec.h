@@ -29,6 +29,6 @@ enum err container_spec_build(struct arena *arena, const struct pod_context *con
                               struct json_value **ret_spec, struct error *err) must_check;
 
 // Makes the root folder: empty directories, links as the machine has them (bin → usr/bin), users.
-enum err container_root_make(struct str root, struct error *err) must_check;
+enum err container_root_make(struct str root, struct str host_name, struct error *err) must_check;
 
 #endif

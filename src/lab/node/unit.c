@@ -297,7 +297,8 @@ static enum err start_container(struct unit *unit, const struct pod_context *con
     }
     struct container_options options = {
         .loop = node->loop, .id = unit->id, .runc_root = node->runc_root, .bundle = bundle,
-        .log_path = arena_format(&unit->arena, "%.*s/%u.log", STR_ARG(folder), unit->restart_count)};
+        .log_path = arena_format(&unit->arena, "%.*s/%u.log", STR_ARG(folder), unit->restart_count),
+        .host_name = context->host_name};
     unit->container = container_new(&options, spec, &events, unit, err);
     return unit->container == NULL ? ERR_IO : ERR_OK;
 }

@@ -65,16 +65,24 @@ static enum err enter_namespaces(pid_t pid, struct error *err)
     return code;
 }
 
-static enum err enter_lab(const struct state *state, struct error *err)
+static enum err check_running(const struct state *state, struct error *err)
 {
-    pid_t pid = 0;
     if (geteuid() != 0) {
         return error_set(err, ERR_DENIED, "entering a lab needs root; run it with sudo");
     }
     if (!state_is_running(state)) {
         return error_set(err, ERR_NOT_FOUND, "lab \"%s\" is not running; isthmesh lab up starts it", state->name);
     }
-    enum err code = state_read_pid(state, "world.pid", &pid, err);
+    return ERR_OK;
+}
+
+static enum err enter_lab(const struct state *state, struct error *err)
+{
+    pid_t pid = 0;
+    enum err code = check_running(state, err);
+    if (code == ERR_OK) {
+        code = state_read_pid(state, "world.pid", &pid, err);
+    }
     return code == ERR_OK ? enter_namespaces(pid, err) : code;
 }
 
@@ -153,8 +161,8 @@ enum err enter_container(const struct state *state, const char *cluster, const c
     char *full[CONTAINER_ARGUMENTS_MAX];
     pid_t server = 0;
     size_t count = 0;
-    enum err code = ERR_OK;
-    if (container[0] == '\0') {
+    enum err code = check_running(state, err);
+    if (code == ERR_OK && container[0] == '\0') {
         code = enter_read_pod_file(state, cluster, pod, "default", default_name, err);
         container = default_name;
     }
