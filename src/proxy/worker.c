@@ -145,7 +145,6 @@ void worker_publish(struct worker *worker, struct generation *generation)
 static void on_drain(void *argument)
 {
     struct message *message = argument;
-    message->worker->runtime.is_draining = true;
     listeners_drain(message->worker->listeners, message->inbound_only ? TRAFFIC_INBOUND : TRAFFIC_UNSPECIFIED);
     mem_free(message);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/map.h"
 #include "base/memory.h"
 #include "codec/pb/pb.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
@@ -349,14 +350,12 @@ static const struct transport_socket *choose_transport(const struct cluster_conf
     return config->transport;
 }
 
-static struct upstream_host *carry_host(const struct endpoint_set *previous, const struct address *address)
+// `known`: hosts of the set before, by address.
+static struct upstream_host *carry_host(const struct map *known, const struct address *address)
 {
-    for (uint32_t i = 0; previous != NULL && i < previous->count; i++) {
-        if (address_equal(&previous->endpoints[i].host->address, address)) {
-            return upstream_host_ref(previous->endpoints[i].host);
-        }
-    }
-    return upstream_host_new(address);
+    char text[ADDRESS_TEXT_SIZE];
+    struct upstream_host *host = map_get(known, str_of(address_format(address, text)));
+    return host != NULL ? upstream_host_ref(host) : upstream_host_new(address);
 }
 
 static enum lb_health health_of(Envoy__Config__Core__V3__HealthStatus status)
@@ -374,7 +373,7 @@ static enum lb_health health_of(Envoy__Config__Core__V3__HealthStatus status)
 }
 
 static enum err add_endpoint(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LbEndpoint *from, uint32_t locality,
-                             uint32_t priority, const struct endpoint_set *previous, struct error *err)
+                             uint32_t priority, const struct map *known, struct error *err)
 {
     if (from->host_identifier_case != ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
         return error_set(err, ERR_UNSUPPORTED, "endpoint without an address");
@@ -385,7 +384,7 @@ static enum err add_endpoint(struct endpoint_set *set, const Envoy__Config__Endp
     if (result != ERR_OK) {
         return result;
     }
-    endpoint->host = carry_host(previous, &address);
+    endpoint->host = carry_host(known, &address);
     endpoint->transport = choose_transport(set->config, from->metadata);
     endpoint->workload = arena_str(&set->arena, pb_struct_get_str(find_metadata(from->metadata, "istio"), "workload"));
     endpoint->health = health_of(from->health_status);
@@ -407,7 +406,7 @@ static struct str locality_text(struct arena *arena, const Envoy__Config__Core__
 }
 
 static enum err add_locality(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LocalityLbEndpoints *from,
-                             const struct endpoint_set *previous, struct error *err)
+                             const struct map *known, struct error *err)
 {
     if (from->priority >= LB_PRIORITIES_MAX) {
         return error_set(err, ERR_INVALID, "priority %u is above %u", from->priority, LB_PRIORITIES_MAX - 1);
@@ -416,7 +415,7 @@ static enum err add_locality(struct endpoint_set *set, const Envoy__Config__Endp
     set->locality_weights[locality] = pb_uint32_or(from->load_balancing_weight, 0);
     struct str text = locality_text(&set->arena, from->locality);
     for (size_t i = 0; i < from->n_lb_endpoints; i++) {
-        enum err result = add_endpoint(set, from->lb_endpoints[i], locality, from->priority, previous, err);
+        enum err result = add_endpoint(set, from->lb_endpoints[i], locality, from->priority, known, err);
         if (result != ERR_OK) {
             return result;
         }
@@ -444,11 +443,18 @@ struct endpoint_set *endpoint_set_new(struct cluster_config *config,
     }
     set->endpoints = arena_array(&set->arena, struct endpoint, total + 1);
     set->locality_weights = arena_array(&set->arena, uint32_t, localities + 1);
-    for (size_t i = 0; i < localities; i++) {
-        if (add_locality(set, assignment->endpoints[i], previous, err) != ERR_OK) {
-            endpoint_set_unref(set);
-            return NULL;
-        }
+    struct map known = {0};
+    for (uint32_t i = 0; previous != NULL && i < previous->count; i++) {
+        (void)map_set(&known, str_of(previous->endpoints[i].host->text), previous->endpoints[i].host);
+    }
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < localities && result == ERR_OK; i++) {
+        result = add_locality(set, assignment->endpoints[i], &known, err);
+    }
+    map_done(&known);
+    if (result != ERR_OK) {
+        endpoint_set_unref(set);
+        return NULL;
     }
     if (assignment != NULL && assignment->policy != NULL) {
         set->overprovisioning = pb_uint32_or(assignment->policy->overprovisioning_factor, 0);

@@ -177,10 +177,14 @@ static enum err compile_common(struct arena *arena, const common_context *config
     }
     struct str *alpn = arena_array(arena, struct str, config->n_alpn_protocols + 1);
     for (size_t i = 0; i < config->n_alpn_protocols; i++) {
-        alpn[i] = arena_str(arena, str_of(config->alpn_protocols[i]));
+        struct str name = str_of(config->alpn_protocols[i]);
+        // Agreeing on it promises the peer a frame of metadata in front of the bytes, which we do not
+        // send. Without it the peer serves plain bytes, and "istio" still selects its filter chain.
+        if (!str_equal(name, STR("istio-peer-exchange"))) {
+            alpn[socket->alpn_count++] = arena_str(arena, name);
+        }
     }
     socket->alpn = alpn;
-    socket->alpn_count = config->n_alpn_protocols;
     compile_parameters(config, socket);
     enum err result = compile_certificate(arena, config, socket, err);
     return result == ERR_OK ? compile_validation_choice(arena, config, socket, err) : result;

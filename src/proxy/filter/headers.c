@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/filter/headers.h"
 
+#include <time.h>
+
 #include "base/buf.h"
 #include "base/memory.h"
 
@@ -247,8 +249,22 @@ enum headers_verdict headers_clean_request(const struct http_manager_config *con
 
 // --- responses -----------------------------------------------------------------------------------------
 
-void headers_clean_response(const struct http_manager_config *config, struct http_head *head)
+struct str headers_date(uint64_t wall_ms, struct arena *arena)
 {
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm parts;
+    char text[64] = "";
+    if (gmtime_r(&seconds, &parts) != NULL) {
+        (void)strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    }
+    return arena_str(arena, str_of(text));
+}
+
+void headers_clean_response(const struct http_manager_config *config, uint64_t wall_ms, struct http_head *head, struct arena *arena)
+{
+    if (!http_head_has(head, STR("date"))) {
+        (void)http_head_add(head, STR("date"), headers_date(wall_ms, arena));
+    }
     if (config->exchanges_metadata) {
         http_head_remove(head, STR("x-envoy-peer-metadata"));
         http_head_remove(head, STR("x-envoy-peer-metadata-id"));

@@ -20,7 +20,9 @@ enum headers_verdict { HEADERS_FINE, HEADERS_BAD_PATH };
 
 enum headers_verdict headers_clean_request(const struct http_manager_config *config, const struct request_facts *facts,
                                            struct http_head *head, struct arena *arena);
-void headers_clean_response(const struct http_manager_config *config, struct http_head *head);
+// wall_ms: for the date, where upstream gave none.
+void headers_clean_response(const struct http_manager_config *config, uint64_t wall_ms, struct http_head *head, struct arena *arena);
+struct str headers_date(uint64_t wall_ms, struct arena *arena); // RFC 9110 section 5.6.7
 
 // Path without its query: dot segments removed, needless escapes undone (RFC 3986 section 6.2.2). False:
 // it does not begin with a slash, or holds %00 or a malformed escape.

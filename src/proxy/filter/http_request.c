@@ -234,6 +234,10 @@ static void reply(struct http_request *request, int status, struct str body, uns
     request->status = status;
     request->bytes_sent += body.size;
     http_resume(request->down);
+    if (head->status != status) {
+        http_head_init_response(head, status);
+    }
+    (void)http_head_set(head, STR("date"), headers_date(loop_wall_ms(request->runtime->loop), &request->arena));
     local_reply_send(request->down, request->is_grpc, str_equal(request->head->method, STR("HEAD")), status, body,
                      request->config->server_name, head, &request->arena);
 }
@@ -585,7 +589,7 @@ static void forward_head(struct http_request *request, const struct http_head *f
         (void)http_head_set(head, STR("x-request-id"), http_head_get(request->head, STR("x-request-id")));
     }
     apply_response_changes(request, head);
-    headers_clean_response(request->config, head);
+    headers_clean_response(request->config, loop_wall_ms(request->runtime->loop), head, &request->arena);
     request->response = head;
     request->status = head->status;
     request->details = STR("via_upstream");

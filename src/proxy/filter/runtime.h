@@ -30,7 +30,6 @@ struct filter_runtime {
     // The route table of that name in the present generation; borrowed, NULL: none.
     struct route_table *(*find_routes)(void *owner, struct str name);
     void *owner;
-    bool is_draining; // responses close their connections
 };
 
 // A downstream connection. The listener makes it and gives its hold to the filter that serves it; whoever
