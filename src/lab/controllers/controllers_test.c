@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Namespaces, scheduler, ReplicaSets and endpoints: objects in, steps out.
-#include "lab/controllers/plan_test_support.h"
+#include "test.h"
 
 #include "base/memory.h"
 #include "lab/controllers/endpoints.h"
 #include "lab/controllers/namespace.h"
+#include "lab/controllers/plan_test_support.h"
 #include "lab/controllers/replica_set.h"
 #include "lab/controllers/scheduler.h"
 

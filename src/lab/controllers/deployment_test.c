@@ -2,11 +2,12 @@
 //
 // Deployments: rollouts are played step by step with pods that become ready in any order; at every step
 // the bounds hold, and every rollout ends.
-#include "lab/controllers/plan_test_support.h"
+#include "test.h"
 
 #include "base/memory.h"
 #include "base/random.h"
 #include "lab/controllers/deployment.h"
+#include "lab/controllers/plan_test_support.h"
 
 #define STEPS_MAX 400
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// plan_test_support: objects from JSON with single quotes, and plans as text.
+// plan_test_support: objects from JSON with single quotes, and plans as text. Include "test.h" first.
 #ifndef LAB_CONTROLLERS_PLAN_TEST_SUPPORT_H
 #define LAB_CONTROLLERS_PLAN_TEST_SUPPORT_H
-
-#include "test.h"
 
 #include "lab/controllers/meta.h"
 #include "lab/controllers/plan.h"
