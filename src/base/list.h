@@ -49,6 +49,19 @@ static inline void list_remove(struct list *node)
     list_init(node);
 }
 
+// Moves all nodes of `from` behind those of head, in their order.
+static inline void list_append_all(struct list *head, struct list *from)
+{
+    if (list_is_empty(from)) {
+        return;
+    }
+    from->next->prev = head->prev;
+    head->prev->next = from->next;
+    from->prev->next = head;
+    head->prev = from->prev;
+    list_init(from);
+}
+
 static inline struct list *list_first(const struct list *head) // NULL when empty
 {
     return head->next == head ? NULL : head->next;

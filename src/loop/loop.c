@@ -18,6 +18,7 @@
 #include "base/vec.h"
 #include "loop/loop_internal.h"
 #include "loop/socket.h"
+#include "loop/timer_wheel.h"
 
 #define LOOP_BATCH 128            // descriptors per wait
 #define LOOP_ROUNDS_MAX 64        // task and close rounds per turn; the rest waits for the next turn
@@ -42,7 +43,8 @@ struct loop {
     bool stopping;
     bool in_turn;
     uint64_t now_ms;
-    struct heap timers;
+    struct timer_wheel timers;
+    struct list firing; // fell due in this turn, earliest first
     struct list tasks;
     struct list closing;
     char *read_buffer;
@@ -97,6 +99,8 @@ struct loop *loop_new(void)
     loop_fd_init(&loop->wake, loop, wake_fd, on_wake);
     loop_fd_start(&loop->wake, LOOP_FD_READ);
     update_time(loop);
+    list_init(&loop->firing);
+    timer_wheel_init(&loop->timers, loop->now_ms);
     return loop;
 }
 
@@ -105,6 +109,7 @@ struct loop *loop_new_fake(uint64_t now_ms)
     struct loop *loop = loop_new();
     loop->is_fake = true;
     loop->now_ms = now_ms;
+    timer_wheel_init(&loop->timers, now_ms);
     return loop;
 }
 
@@ -119,7 +124,6 @@ void loop_free(struct loop *loop)
     (void)close(loop->wake.fd);
     (void)close(loop->epoll_fd);
     (void)pthread_mutex_destroy(&loop->lock);
-    heap_done(&loop->timers);
     vec_done(&loop->posted);
     vec_done(&loop->running);
     mem_free(loop->read_buffer);
@@ -171,32 +175,31 @@ void loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_timer_fn 
 void loop_timer_start(struct loop_timer *timer, uint64_t delay_ms)
 {
     uint64_t now = timer->loop->now_ms;
-    uint64_t due = delay_ms > UINT64_MAX - now ? UINT64_MAX : now + delay_ms;
-    heap_insert(&timer->loop->timers, &timer->node, due);
+    loop_timer_stop(timer);
+    timer_wheel_insert(&timer->loop->timers, timer, delay_ms > UINT64_MAX - now ? UINT64_MAX : now + delay_ms);
 }
 
 void loop_timer_stop(struct loop_timer *timer)
 {
-    if (heap_has(&timer->node)) {
-        heap_remove(&timer->loop->timers, &timer->node);
+    if (timer->node.next != NULL) {
+        list_remove(&timer->node);
+        timer->node.next = NULL;
     }
 }
 
 bool loop_timer_is_running(const struct loop_timer *timer)
 {
-    return heap_has(&timer->node);
+    return timer->node.next != NULL;
 }
 
-// At most as many as were there at first: a timer that re-arms itself with no delay waits its turn.
+// What falls due meanwhile (a timer that re-arms itself with no delay) waits for the next turn.
 static void fire_timers(struct loop *loop)
 {
-    for (size_t left = loop->timers.count; left > 0; left--) {
-        struct heap_node *node = heap_first(&loop->timers);
-        if (node == NULL || node->key > loop->now_ms) {
-            return;
-        }
-        heap_remove(&loop->timers, node);
+    timer_wheel_advance(&loop->timers, loop->now_ms);
+    list_append_all(&loop->firing, &loop->timers.due);
+    for (struct list *node; (node = list_first(&loop->firing)) != NULL;) {
         struct loop_timer *timer = container_of(node, struct loop_timer, node);
+        loop_timer_stop(timer);
         timer->on_fire(timer);
     }
 }
@@ -347,18 +350,18 @@ static void handle_event(const struct epoll_event *event)
 
 // --- turns -----------------------------------------------------------------------------------------
 
-static int wait_time(const struct loop *loop, int wait_ms)
+static int wait_time(struct loop *loop, int wait_ms)
 {
     if (has_tasks(loop)) {
         return 0;
     }
-    struct heap_node *first = heap_first(&loop->timers);
-    if (first == NULL || loop->is_fake) {
+    uint64_t next = loop->is_fake ? UINT64_MAX : timer_wheel_next(&loop->timers);
+    if (next == UINT64_MAX) {
         return wait_ms;
     }
     // A turn may have been long: what the timer has to wait counts from the real time.
     uint64_t now = clock_ms(CLOCK_MONOTONIC);
-    uint64_t left = first->key <= now ? 0 : first->key - now;
+    uint64_t left = next <= now ? 0 : next - now;
     if (left > LOOP_WAIT_MAX_MS) {
         left = LOOP_WAIT_MAX_MS;
     }
@@ -406,11 +409,11 @@ void loop_advance(struct loop *loop, uint64_t ms)
     uint64_t target = loop->now_ms + ms;
     for (;;) {
         run_tasks_and_close(loop);
-        struct heap_node *first = heap_first(&loop->timers);
-        if (first == NULL || first->key > target) {
+        uint64_t next = timer_wheel_next(&loop->timers);
+        if (next > target) {
             break;
         }
-        loop->now_ms = first->key > loop->now_ms ? first->key : loop->now_ms;
+        loop->now_ms = next > loop->now_ms ? next : loop->now_ms;
         fire_timers(loop);
     }
     loop->now_ms = target;

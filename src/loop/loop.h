@@ -17,7 +17,6 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "base/heap.h"
 #include "base/list.h"
 
 struct loop;
@@ -46,7 +45,8 @@ struct loop_timer;
 typedef void loop_timer_fn(struct loop_timer *timer);
 
 struct loop_timer {
-    struct heap_node node;
+    struct list node; // next NULL: stopped, so that a zeroed timer is a stopped one
+    uint64_t due_ms;
     struct loop *loop;
     loop_timer_fn *on_fire;
 };

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "loop/loop.h"
 #include "loop/socket.h"
 
@@ -80,6 +81,101 @@ static void timers_fire_in_order(void **state)
     assert_str(buf_view(&r.trace), "a@1010 b@1015 a@1020 ");
     assert_int_equal(loop_now_ms(r.loop), 2020);
     stop_recorder(&r);
+}
+
+// Many timers against the plain truth: each fires in its millisecond, in order, unless stopped.
+struct alarm {
+    struct loop_timer timer;
+    uint64_t due_ms; // 0: must not fire
+};
+
+static uint64_t last_fired_ms;
+static unsigned fired_count;
+
+static void on_alarm(struct loop_timer *timer)
+{
+    struct alarm *alarm = container_of(timer, struct alarm, timer);
+    uint64_t now = loop_now_ms(timer->loop);
+    assert_int_equal(now, alarm->due_ms);
+    assert_true(now >= last_fired_ms);
+    assert_false(loop_timer_is_running(timer));
+    last_fired_ms = now;
+    alarm->due_ms = 0;
+    fired_count++;
+}
+
+static void many_timers_fire_when_due(void **state)
+{
+    (void)state;
+    enum { ALARMS = 2000, STEPS = 20000 };
+    static struct alarm alarms[ALARMS];
+    memset(alarms, 0, sizeof(alarms));
+    struct random random;
+    random_init(&random, 11);
+    struct loop *loop = loop_new_fake((1u << 18) - 50); // digits of the wheel roll over soon
+    last_fired_ms = fired_count = 0;
+    unsigned want_count = 0;
+    for (size_t i = 0; i < ALARMS; i++) {
+        loop_timer_init(&alarms[i].timer, loop, on_alarm);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        struct alarm *alarm = &alarms[random_below(&random, ALARMS)];
+        want_count -= alarm->due_ms > 0 ? 1 : 0;
+        if (random_below(&random, 4) == 0) {
+            loop_timer_stop(&alarm->timer);
+            alarm->due_ms = 0;
+        } else {
+            uint64_t delay_ms = random_below(&random, UINT64_C(1) << random_below(&random, 24));
+            loop_timer_start(&alarm->timer, delay_ms);
+            alarm->due_ms = loop_now_ms(loop) + delay_ms;
+            want_count++;
+        }
+        loop_advance(loop, random_below(&random, 40) == 0 ? random_below(&random, 5000) : random_below(&random, 3));
+    }
+    loop_advance(loop, 1u << 25);
+    assert_int_equal(fired_count, want_count);
+    for (size_t i = 0; i < ALARMS; i++) {
+        assert_int_equal(alarms[i].due_ms, 0);
+    }
+    loop_timer_start(&alarms[0].timer, UINT64_MAX); // in effect never
+    loop_advance(loop, UINT64_C(100) * 365 * 86400 * 1000);
+    assert_true(loop_timer_is_running(&alarms[0].timer));
+    loop_timer_stop(&alarms[0].timer);
+    loop_free(loop);
+}
+
+// A timer that is stopped by another one of the same millisecond does not fire; one that re-arms
+// itself with no delay does so in the next turn.
+static struct loop_timer pair[2];
+static unsigned pair_fired[2];
+
+static void on_pair(struct loop_timer *timer)
+{
+    size_t which = (size_t)(timer - pair);
+    pair_fired[which]++;
+    loop_timer_stop(&pair[1 - which]);
+    loop_timer_start(timer, 0);
+}
+
+static void timers_stop_and_restart_inside_callbacks(void **state)
+{
+    (void)state;
+    struct loop *loop = loop_new();
+    memset(pair_fired, 0, sizeof(pair_fired));
+    loop_timer_init(&pair[0], loop, on_pair);
+    loop_timer_init(&pair[1], loop, on_pair);
+    loop_timer_start(&pair[0], 0);
+    loop_timer_start(&pair[1], 0);
+    for (unsigned turn = 1; turn < 4; turn++) {
+        loop_turn(loop, 0);
+        assert_int_equal(pair_fired[0], turn);
+        assert_int_equal(pair_fired[1], 0);
+    }
+    loop_timer_stop(&pair[0]);
+    struct loop_timer zeroed = {0};
+    assert_false(loop_timer_is_running(&zeroed));
+    loop_timer_stop(&zeroed);
+    loop_free(loop);
 }
 
 static void tasks_run_before_the_close_point(void **state)
@@ -483,6 +579,8 @@ int main(void)
     memset(zeros, 'x', sizeof(zeros));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order),
+        cmocka_unit_test(many_timers_fire_when_due),
+        cmocka_unit_test(timers_stop_and_restart_inside_callbacks),
         cmocka_unit_test(tasks_run_before_the_close_point),
         cmocka_unit_test(messages_from_threads),
         cmocka_unit_test(children_are_reported),

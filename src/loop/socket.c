@@ -183,6 +183,21 @@ static void read_available(struct socket *socket)
 
 // --- writing ---------------------------------------------------------------------------------------
 
+// The common single part goes without the kernel having to import a vector.
+static ssize_t send_parts(int fd, const struct iovec *parts, int part_count)
+{
+    if (part_count == 1) {
+        return send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+    }
+    // sendmsg() reads the parts only; its structure has no const.
+    union {
+        const struct iovec *in;
+        struct iovec *out;
+    } view = {.in = parts};
+    struct msghdr message = {.msg_iov = view.out, .msg_iovlen = (size_t)part_count};
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
 ssize_t socket_write(struct socket *socket, const struct iovec *parts, int part_count)
 {
     ASSERT(!socket->connecting);
@@ -193,15 +208,9 @@ ssize_t socket_write(struct socket *socket, const struct iovec *parts, int part_
     for (int i = 0; i < part_count; i++) {
         total += parts[i].iov_len;
     }
-    // sendmsg() reads the parts only; its structure has no const.
-    union {
-        const struct iovec *in;
-        struct iovec *out;
-    } view = {.in = parts};
-    struct msghdr message = {.msg_iov = view.out, .msg_iovlen = (size_t)part_count};
     ssize_t sent;
     do {
-        sent = sendmsg(socket->fd, &message, MSG_NOSIGNAL);
+        sent = send_parts(socket->fd, parts, part_count);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
         socket->error_number = errno;
