@@ -21,6 +21,8 @@
 
 enum step { STEP_GO, STEP_WAIT };
 
+static void update_reading(struct http1_connection *connection);
+
 // --- ends
 // ------------------------------------------------------------------------------------------
 
@@ -68,6 +70,21 @@ static void become_ready(struct http1_connection *connection)
     }
 }
 
+// Between exchanges. What was kept is used in a task of its own even from run(): on_close of the
+// exchange comes before the next request. Where nothing was kept nothing will be added to the answer
+// in this turn either, so it leaves now, while all it touches is in the cache.
+static void go_on(struct http1_connection *connection)
+{
+    if (!http1_is_server(connection)) {
+        become_ready(connection);
+    } else if (connection->input.size > 0 || connection->eof) {
+        loop_task_schedule(connection->base.pool->loop, &connection->run_task);
+    } else {
+        stream_flush(connection->base.stream);
+        update_reading(connection);
+    }
+}
+
 // Both messages of an exchange are through.
 static void next_message(struct http1_connection *connection)
 {
@@ -83,11 +100,9 @@ static void next_message(struct http1_connection *connection)
     if (http1_is_server(connection)) {
         http_connection_set_deadline(&connection->base,
                                      connection->base.pool->limits.idle_timeout_ms);
-        // In a task of its own even from run(): on_close of this exchange comes before the next
-        // request.
-        loop_task_schedule(connection->base.pool->loop, &connection->run_task);
-    } else if (!connection->running) {
-        become_ready(connection); // else run() does, when it knows that nothing is left over
+    }
+    if (!connection->running) {
+        go_on(connection); // else run() does, when it knows what is left over
     }
 }
 
@@ -578,12 +593,11 @@ static void update_deadline(struct http1_connection *connection)
 static void run(struct http1_connection *connection, struct str bytes, bool from_input)
 {
     struct str rest = bytes;
+    bool finished = false;
     connection->running = true;
-    while (read_step(connection, &rest) == STEP_GO) {
+    while (!finished && read_step(connection, &rest) == STEP_GO) {
         // The next request of a pipeline waits for on_close of this one.
-        if (connection->reading == READING_HEAD && connection->exchange == NULL) {
-            break;
-        }
+        finished = connection->reading == READING_HEAD && connection->exchange == NULL;
     }
     connection->running = false;
     if (connection->reading == READING_CLOSED) {
@@ -596,8 +610,8 @@ static void run(struct http1_connection *connection, struct str bytes, bool from
         buf_append_str(&connection->input, rest);
     }
     bool between = connection->reading == READING_HEAD && connection->exchange == NULL;
-    if (between && !http1_is_server(connection)) {
-        become_ready(connection);
+    if (between && (finished || !http1_is_server(connection))) {
+        go_on(connection);
     } else if (connection->eof && connection->reading != READING_CLOSED &&
                is_run_idle(connection)) {
         use_eof(connection);

@@ -86,7 +86,7 @@ static void recycle(struct http_exchange *exchange)
         exchange_free(exchange);
     } else {
         list_remove(&exchange->pool_node);
-        list_append(&pool->spare, &exchange->pool_node);
+        list_prepend(&pool->spare, &exchange->pool_node); // the next one finds it in the cache
         pool->spare_count++;
         arena_reset(&exchange->arena);
         buf_done(&exchange->out);
@@ -299,14 +299,19 @@ bool http_is_congested(const struct http_exchange *exchange)
 void http_respond(struct http_exchange *exchange, int status, struct str content_type,
                   struct str body)
 {
-    char digits[24];
-    int size = snprintf(digits, sizeof(digits), "%zu", body.size);
+    char digits[20];
+    size_t at = sizeof(digits);
+    size_t left = body.size;
+    do {
+        digits[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
     struct http_head head __attribute__((uninitialized)); // 4 KiB that need no filling
     http_head_init_response(&head, status);
     if (content_type.size > 0) {
         (void)http_head_add(&head, STR("content-type"), content_type);
     }
-    (void)http_head_add(&head, STR("content-length"), str_make(digits, (size_t)size));
+    (void)http_head_add(&head, STR("content-length"), str_make(digits + at, sizeof(digits) - at));
     http_send_head(exchange, &head, body.size == 0);
     if (body.size > 0) {
         http_send_data(exchange, body, true);

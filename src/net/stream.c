@@ -20,6 +20,7 @@
 #include "net/tls_internal.h"
 
 #define STREAM_DIRECT_SIZE (16u * 1024) // writes from this size on go to the kernel without a copy
+#define STREAM_OUT_MIN 2048u            // first size of the output buffer
 #define STREAM_WIRE_SIZE (64u * 1024)   // ciphertext made ahead of the kernel
 #define STREAM_ALERT_LINGER_MS 1000u    // for the alert of a failed handshake to arrive
 
@@ -315,6 +316,10 @@ void stream_write(struct stream *stream, struct str bytes)
     if (is_direct) {
         bytes = str_from(bytes, write_direct(stream, bytes));
     }
+    if (stream->out.data == NULL) {
+        // A head and a small body arrive one after the other: one allocation for both.
+        (void)buf_reserve(&stream->out, bytes.size < STREAM_OUT_MIN ? STREAM_OUT_MIN : bytes.size);
+    }
     buf_append_str(&stream->out, bytes);
     queued(stream);
 }
@@ -334,6 +339,9 @@ void stream_write_buf(struct stream *stream, struct buf *bytes)
 void stream_flush(struct stream *stream)
 {
     flush(stream);
+    if (!stream->congested && stream_queued(stream) == 0) {
+        loop_task_cancel(&stream->flush_task); // it would find nothing to do
+    }
 }
 
 void stream_write_eof(struct stream *stream)

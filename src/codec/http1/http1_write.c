@@ -106,6 +106,10 @@ void http1_write_request_line(struct buf *out, const struct http_head *head)
 
 void http1_write_status_line(struct buf *out, int status)
 {
+    if (status == 200) {
+        buf_append_str(out, STR("HTTP/1.1 200 OK\r\n")); // most of them
+        return;
+    }
     buf_append_str(out, STR("HTTP/1.1 "));
     buf_append_u64(out, status >= 100 && status <= 999 ? (uint64_t)status : 500);
     buf_append_char(out, ' ');
