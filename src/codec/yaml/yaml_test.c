@@ -173,11 +173,40 @@ static void test_writes(void **state)
     }
 }
 
+// Keys of more than 1024 bytes need YAML's other form; members of every kind may have one.
+static void test_long_keys(void **state)
+{
+    (void)state;
+    for (size_t size = 990; size < 1300; size += 7) {
+        struct arena arena = {0};
+        struct buf text = {0};
+        struct buf out = {0};
+        struct json_value *value = NULL;
+        struct json_value *again = NULL;
+        buf_append_str(&text, STR("[{"));
+        for (char first = 'a'; first < 'e'; first++) {
+            static const char *const values[] = {"1", "[1,[2]]", "{\"x\":{\"y\":2}}", "\"l\\nm\\n\""};
+            buf_printf(&text, "%s\"%c%0*d\\\"\":%s", first == 'a' ? "" : ",", first, (int)size, 7, values[first - 'a']);
+        }
+        buf_append_str(&text, STR("}]"));
+        assert_int_equal(json_parse(&arena, buf_view(&text), &value, NULL), ERR_OK);
+        yaml_write(value, &out);
+        struct error err = {0};
+        if (yaml_parse(&arena, buf_view(&out), &again, &err) != ERR_OK || !json_equal(value, again)) {
+            fail_msg("key of %zu bytes: %s", size, err.message);
+        }
+        buf_done(&text);
+        buf_done(&out);
+        arena_done(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts), cmocka_unit_test(test_rejects),   cmocka_unit_test(test_limits),
         cmocka_unit_test(test_documents), cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_long_keys),
     };
     return cmocka_run_group_tests_name("yaml", tests, NULL, NULL);
 }

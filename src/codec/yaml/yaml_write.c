@@ -8,6 +8,7 @@
 #include "base/memory.h"
 
 #define INDENT_MAX 512u
+#define SIMPLE_KEY_MAX 1000u // YAML 1.1 section 9.3: 1024 characters, in which ": " must come
 
 static void write_block(const struct json_value *value, unsigned indent, struct buf *out);
 
@@ -157,6 +158,23 @@ static void write_inline(const struct json_value *value, unsigned indent, struct
     buf_append_char(out, '\n');
 }
 
+// A key, and its colon. A long one has to be announced.
+static void write_key(struct str name, unsigned indent, struct buf *out)
+{
+    struct buf key = {0};
+    write_inline_string(name, &key);
+    if (key.size > SIMPLE_KEY_MAX) {
+        buf_append_str(out, STR("? "));
+        buf_append_str(out, buf_view(&key));
+        buf_append_char(out, '\n');
+        write_indent(indent, out);
+    } else {
+        buf_append_str(out, buf_view(&key));
+    }
+    buf_append_char(out, ':');
+    buf_done(&key);
+}
+
 static void write_members(const struct json_value *object, unsigned indent, bool first_is_placed,
                           struct buf *out)
 {
@@ -165,12 +183,12 @@ static void write_members(const struct json_value *object, unsigned indent, bool
         if (i > 0 || !first_is_placed) {
             write_indent(indent, out);
         }
-        write_inline_string(member->name, out);
+        write_key(member->name, indent, out);
         if (is_inline(member->value)) {
-            buf_append_str(out, STR(": "));
+            buf_append_char(out, ' ');
             write_inline(member->value, indent + 2, out);
         } else {
-            buf_append_str(out, STR(":\n"));
+            buf_append_char(out, '\n');
             write_block(member->value, member->value->type == JSON_ARRAY ? indent : indent + 2, out);
         }
     }
