@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test.h"
 
+#include <pthread.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/heap.h"
+#include "base/list.h"
 #include "base/map.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "base/refcount.h"
 #include "base/vec.h"
 
 static void str_numbers(void **state)
@@ -194,6 +198,182 @@ static void metrics_text(void **state)
     metrics_free(metrics);
 }
 
+struct item {
+    int number;
+    struct list node;
+};
+
+static void check_list(struct list *head, const char *want)
+{
+    char got[64] = "";
+    size_t size = 0;
+    list_each(head, node)
+    {
+        got[size++] = (char)('0' + container_of(node, struct item, node)->number);
+    }
+    assert_string_equal(got, want);
+    size_t back = size;
+    for (struct list *node = head->prev; node != head; node = node->prev) { // the links backwards agree
+        assert_int_equal(container_of(node, struct item, node)->number, got[--back] - '0');
+    }
+    assert_int_equal(back, 0);
+}
+
+static void lists_link_and_unlink(void **state)
+{
+    (void)state;
+    struct list head;
+    struct list other;
+    struct item items[8];
+    list_init(&head);
+    list_init(&other);
+    for (int i = 0; i < 8; i++) {
+        items[i].number = i;
+        list_init(&items[i].node);
+    }
+    assert_null(list_first(&head));
+    check_list(&head, "");
+    list_append(&head, &items[1].node);
+    list_append(&head, &items[2].node);
+    list_prepend(&head, &items[0].node);
+    list_insert_before(&items[2].node, &items[5].node);
+    check_list(&head, "0152");
+    list_remove(&items[5].node);
+    list_remove(&items[5].node); // in no list: nothing happens
+    assert_true(list_is_empty(&items[5].node));
+    check_list(&head, "012");
+    list_append_all(&head, &other); // nothing to move
+    list_append(&other, &items[3].node);
+    list_append(&other, &items[4].node);
+    list_append_all(&head, &other);
+    check_list(&head, "01234");
+    check_list(&other, "");
+    list_append_all(&other, &head); // into an empty one
+    check_list(&other, "01234");
+    check_list(&head, "");
+    list_each(&other, node)
+    {
+        if (container_of(node, struct item, node)->number % 2 == 0) {
+            list_remove(node);
+        }
+    }
+    check_list(&other, "13");
+    assert_ptr_equal(list_first(&other), &items[1].node);
+}
+
+static void vectors_grow(void **state)
+{
+    (void)state;
+    VEC(int) numbers = {0};
+    for (int i = 0; i < 1000; i++) {
+        vec_push(&numbers, i);
+    }
+    assert_int_equal(numbers.count, 1000);
+    assert_true(numbers.capacity >= 1000);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(numbers.items[i], i);
+    }
+    vec_remove_swap(&numbers, 0);
+    assert_int_equal(numbers.items[0], 999);
+    vec_remove_swap(&numbers, 998); // the last one
+    assert_int_equal(numbers.count, 998);
+    const int *items = numbers.items;
+    vec_reset(&numbers);
+    vec_push(&numbers, 7);
+    assert_ptr_equal(numbers.items, items); // capacity is kept
+    vec_done(&numbers);
+    assert_null(numbers.items);
+    assert_int_equal(numbers.capacity, 0);
+    VEC(struct str) pairs = {0};
+    vec_push(&pairs, (struct str){.data = "xy", .size = 2}); // commas are fine
+    assert_str(pairs.items[0], "xy");
+    vec_done(&pairs);
+}
+
+static void random_numbers(void **state)
+{
+    (void)state;
+    struct random random = {.state = {1, 2, 3, 4}}; // the reference sequence of xoshiro256**
+    static const uint64_t want[] = {11520, 0, 1509978240, 1215971899390074240};
+    for (size_t i = 0; i < array_count(want); i++) {
+        assert_true(random_next(&random) == want[i]);
+    }
+    struct random same;
+    random_init(&random, 5);
+    random_init(&same, 5);
+    assert_true(random_next(&random) == random_next(&same));
+    random_init(&same, 6);
+    assert_true(random_next(&random) != random_next(&same));
+    unsigned counts[6] = {0};
+    for (int i = 0; i < 60000; i++) {
+        counts[random_below(&random, 6)]++;
+    }
+    for (size_t i = 0; i < array_count(counts); i++) { // ten times the standard deviation
+        assert_in_range(counts[i], 9100, 10900);
+    }
+    assert_int_equal(random_below(&random, 1), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_true(random_below(&random, UINT64_MAX) < UINT64_MAX);
+    }
+    struct random fresh[2];
+    random_init_from_kernel(&fresh[0]);
+    random_init_from_kernel(&fresh[1]);
+    assert_true(random_next(&fresh[0]) != random_next(&fresh[1]));
+    assert_true(random_process_seed() != 0 && random_process_seed() == random_process_seed());
+    char uuid[2][RANDOM_UUID_SIZE];
+    for (int round = 0; round < 100; round++) {
+        random_uuid(uuid[0]);
+        random_uuid(uuid[1]);
+        assert_string_not_equal(uuid[0], uuid[1]);
+        assert_int_equal(strlen(uuid[0]), 36);
+        assert_int_equal(strspn(uuid[0], "0123456789abcdef-"), 36);
+        assert_true(uuid[0][8] == '-' && uuid[0][13] == '-' && uuid[0][18] == '-' && uuid[0][23] == '-');
+        assert_true(uuid[0][14] == '4' && strchr("89ab", uuid[0][19]) != NULL);
+    }
+}
+
+struct shared {
+    struct refcount references;
+    unsigned seen; // written before dropping, read by whoever frees
+    unsigned freed;
+};
+
+static void *hold_and_drop(void *argument)
+{
+    struct shared *shared = argument;
+    for (int i = 0; i < 1000; i++) {
+        refcount_ref(&shared->references);
+        assert_false(refcount_unref(&shared->references));
+    }
+    __atomic_fetch_add(&shared->seen, 1, __ATOMIC_RELAXED);
+    if (refcount_unref(&shared->references)) {
+        shared->freed = shared->seen; // an ordinary read: the count orders it
+    }
+    return NULL;
+}
+
+static void the_last_reference_frees(void **state)
+{
+    (void)state;
+    enum { HOLDERS = 4 };
+    pthread_t threads[HOLDERS];
+    struct shared shared = {0};
+    refcount_init(&shared.references);
+    for (int i = 0; i < HOLDERS; i++) {
+        refcount_ref(&shared.references);
+    }
+    assert_int_equal(refcount_get(&shared.references), HOLDERS + 1);
+    for (int i = 0; i < HOLDERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, hold_and_drop, &shared), 0);
+    }
+    bool mine = refcount_unref(&shared.references);
+    for (int i = 0; i < HOLDERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_true(mine || shared.freed == HOLDERS);
+    assert_int_equal(refcount_get(&shared.references), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +385,10 @@ int main(void)
         cmocka_unit_test(heap_sorts_and_removes),
         cmocka_unit_test(error_messages),
         cmocka_unit_test(metrics_text),
+        cmocka_unit_test(lists_link_and_unlink),
+        cmocka_unit_test(vectors_grow),
+        cmocka_unit_test(random_numbers),
+        cmocka_unit_test(the_last_reference_frees),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

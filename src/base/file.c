@@ -89,12 +89,25 @@ enum err file_write_atomic(const char *path, struct str text, mode_t mode, struc
     return ERR_OK;
 }
 
+// False: it could not be made, errno says why.
+static bool make_directory(const char *path, mode_t mode)
+{
+    if (mkdir(path, mode) == 0) {
+        return true;
+    }
+    struct stat status;
+    int saved_errno = errno;
+    bool is_there = saved_errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    errno = saved_errno == EEXIST ? ENOTDIR : saved_errno;
+    return is_there;
+}
+
 enum err file_make_directories(const char *path, mode_t mode, struct error *err)
 {
     char partial[PATH_MAX];
     int size = snprintf(partial, sizeof(partial), "%s", path);
-    if (size < 0 || (size_t)size >= sizeof(partial)) {
-        return error_set(err, ERR_INVALID, "path %s is too long", path);
+    if (size <= 0 || (size_t)size >= sizeof(partial)) {
+        return error_set(err, ERR_INVALID, "path \"%s\" is empty or too long", path);
     }
     for (char *at = partial + 1;; at++) {
         if (*at != '/' && *at != '\0') {
@@ -102,7 +115,7 @@ enum err file_make_directories(const char *path, mode_t mode, struct error *err)
         }
         char saved = *at;
         *at = '\0';
-        if (mkdir(partial, mode) != 0 && errno != EEXIST) {
+        if (!make_directory(partial, mode)) {
             return error_set_errno(err, errno, "create directory %s", partial);
         }
         *at = saved;

@@ -10,7 +10,8 @@
 #include "base/memory.h"
 #include "base/vec.h"
 
-#define LOG_LINE_MAX 4096u // a longer line is cut: one write() of it stays atomic on a pipe
+#define LOG_LINE_MAX 4096u  // one write() of it stays atomic on a pipe; fields that do not fit are left out
+#define LOG_VALUE_MAX 1024u // of one field, escapes included
 
 static const char *const level_names[] = {"none", "error", "warning", "info", "debug", "trace"};
 
@@ -122,41 +123,82 @@ bool log_is_on(struct log_scope *scope, enum log_level level)
     return (int)level <= scope_level;
 }
 
+// Bytes of the character at the start of s that may be shown as they are; 0: it needs an escape. Controls
+// (also those of U+0080 to U+009F) and what is not UTF-8 do.
+static size_t printable_size(struct str s)
+{
+    const unsigned char *bytes = (const unsigned char *)s.data;
+    if (bytes[0] < 0x80) {
+        return bytes[0] >= ' ' && bytes[0] != 0x7f ? 1 : 0;
+    }
+    size_t size = bytes[0] >= 0xf0 && bytes[0] <= 0xf4   ? 4
+                  : bytes[0] >= 0xe0 && bytes[0] <= 0xef ? 3
+                  : bytes[0] >= 0xc2 && bytes[0] <= 0xdf ? 2
+                                                         : 0;
+    if (size == 0 || size > s.size) {
+        return 0;
+    }
+    for (size_t i = 1; i < size; i++) {
+        if ((bytes[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool is_bad = (bytes[0] == 0xc2 && bytes[1] < 0xa0) ||  // controls
+                  (bytes[0] == 0xe0 && bytes[1] < 0xa0) ||  // too long a form
+                  (bytes[0] == 0xed && bytes[1] >= 0xa0) || // surrogates
+                  (bytes[0] == 0xf0 && bytes[1] < 0x90) || (bytes[0] == 0xf4 && bytes[1] >= 0x90);
+    return is_bad ? 0 : size;
+}
+
 static bool needs_quotes(struct str s)
 {
     for (size_t i = 0; i < s.size; i++) {
         unsigned char c = (unsigned char)s.data[i];
-        if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f) {
+        if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f || c >= 0x80) {
             return true;
         }
     }
     return s.size == 0;
 }
 
+static void append_escape(struct buf *line, struct str s)
+{
+    unsigned char c = (unsigned char)s.data[0];
+    if (c == '\n') {
+        buf_append_str(line, STR("\\n"));
+    } else {
+        buf_printf(line, "\\u%04x", c < 0x80 ? c : 0xfffdu);
+    }
+}
+
+// In quotes, JSON's way. A value longer than LOG_VALUE_MAX is cut and ends in "...".
 static void append_quoted(struct buf *line, struct str s)
 {
+    bool is_cut = false;
+    size_t end = line->size + LOG_VALUE_MAX;
     buf_append_char(line, '"');
-    for (size_t i = 0; i < s.size; i++) {
-        unsigned char c = (unsigned char)s.data[i];
-        if (c == '"' || c == '\\') {
-            buf_append_char(line, '\\');
-            buf_append_char(line, (char)c);
-        } else if (c == '\n') {
-            buf_append_str(line, STR("\\n"));
-        } else if (c < ' ' || c == 0x7f) {
-            buf_printf(line, "\\u%04x", c);
+    while (s.size > 0 && !is_cut) {
+        size_t size = printable_size(s);
+        if (size == 0) {
+            append_escape(line, s);
+            size = 1;
         } else {
-            buf_append_char(line, (char)c);
+            if (s.data[0] == '"' || s.data[0] == '\\') {
+                buf_append_char(line, '\\');
+            }
+            buf_append_str(line, str_sub(s, 0, size));
         }
+        s = str_from(s, size);
+        is_cut = s.size > 0 && line->size >= end;
     }
-    buf_append_char(line, '"');
+    buf_append_str(line, is_cut ? STR("...\"") : STR("\""));
 }
 
 static void append_value(struct buf *line, const struct log_field *field, bool json)
 {
     switch (field->type) {
     case LOG_FIELD_STR:
-        if (json || needs_quotes(field->text)) {
+        if (json || field->text.size > LOG_VALUE_MAX || needs_quotes(field->text)) {
             append_quoted(line, field->text);
         } else {
             buf_append_str(line, field->text);
@@ -202,15 +244,16 @@ void log_write(struct log_scope *scope, enum log_level level, const char *senten
         buf_printf(&line, " %-7s %s\t%s", level_names[level], scope->name, sentence);
     }
     for (int i = 0; i < field_count; i++) {
-        if (json) {
-            buf_printf(&line, ",\"%s\":", fields[i].key);
-        } else {
-            buf_printf(&line, " %s=", fields[i].key);
-        }
+        size_t before = line.size;
+        buf_append_str(&line, json ? STR(",\"") : STR(" "));
+        buf_append_str(&line, str_of(fields[i].key));
+        buf_append_str(&line, json ? STR("\":") : STR("="));
         append_value(&line, &fields[i], json);
-    }
-    if (line.size > LOG_LINE_MAX - 2) {
-        buf_truncate(&line, LOG_LINE_MAX - 2);
+        if (line.size > LOG_LINE_MAX - sizeof(",\"cut\":true}\n")) {
+            buf_truncate(&line, before);
+            buf_append_str(&line, json ? STR(",\"cut\":true") : STR(" cut=true"));
+            break;
+        }
     }
     buf_append_str(&line, json ? STR("}\n") : STR("\n"));
     struct str text = buf_view(&line);

@@ -3,8 +3,9 @@
 // Metrics: counters, gauges and histograms, scraped as Prometheus text (exposition format 0.0.4).
 //
 // A registry hangs from the program's root object. A metric with the same name and labels is one
-// object: registering it again returns the first. Updating is one relaxed atomic on memory of its
-// own cache line at worst; there is no lock on the hot path. Metrics live as long as the registry.
+// object: registering it again returns the first. Any thread may count: it adds to memory that no other
+// thread writes, and scraping adds up; there is no lock and no shared cache line on the hot path.
+// metric_set() is for the one thread that knows the value. Metrics live as long as the registry.
 //
 //   struct metric *pushes = metrics_counter(registry, "pilot_xds_pushes", "Pushes sent.", "type=\"eds\"");
 //   metric_add(pushes, 1);
