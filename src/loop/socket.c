@@ -84,6 +84,25 @@ static enum err bind_local(int fd, const struct sockaddr *bind_to, socklen_t siz
     return ERR_OK;
 }
 
+// A peer that vanished (its machine, or the path to it) is noticed within a minute, also by a connection
+// that only listens: a watch, say.
+static void set_keepalive(int fd)
+{
+    static const struct {
+        int level;
+        int name;
+        int value;
+    } options[] = {
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, SOCKET_KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, SOCKET_KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, SOCKET_KEEPALIVE_PROBES},
+    };
+    for (size_t i = 0; i < array_count(options); i++) {
+        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(options[i].value));
+    }
+}
+
 enum err socket_connect(struct socket *socket_, const struct sockaddr *to, socklen_t to_size,
                         const struct sockaddr *bind_to, socklen_t bind_size, struct error *err)
 {
@@ -94,6 +113,7 @@ enum err socket_connect(struct socket *socket_, const struct sockaddr *to, sockl
     if (to->sa_family != AF_UNIX) {
         int one = 1; // output is gathered above: Nagle's delay would only add to it
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        set_keepalive(fd);
     }
     enum err code = bind_local(fd, bind_to, bind_size, err);
     if (code == ERR_OK && connect(fd, to, to_size) != 0 && errno != EINPROGRESS) {

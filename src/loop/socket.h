@@ -23,6 +23,9 @@
 #include "base/str.h"
 #include "loop/loop.h"
 
+#define SOCKET_KEEPALIVE_IDLE_S 30 // of connections that we opened; then probes
+#define SOCKET_KEEPALIVE_INTERVAL_S 10
+#define SOCKET_KEEPALIVE_PROBES 3
 #define SOCKET_READ_SIZE (64u * 1024) // the loop's shared read buffer
 
 struct socket;

@@ -29,6 +29,7 @@
 #define HTTP2_CONTINUATIONS_MAX 8u  // frames of one head after its first (CVE-2024-27316)
 #define HTTP2_HEAD_EXCESS 4u        // times head_bytes: a head so much too large ends the connection
 #define HTTP2_QUEUE_MAX 5000u       // frames a peer makes us owe (acks, resets) and does not read
+#define HTTP2_SKIPPED_MAX 8u        // gaps a client left in its stream ids that we remember
 #define HTTP2_FIELDS_MAX (HTTP_HEADERS_MAX + 5u)
 
 struct http2_connection {
@@ -46,6 +47,12 @@ struct http2_connection {
     bool draining;    // no new requests
     bool goaway_sent; // the final one
     bool dead;        // closed or aborted
+    int32_t last_id;  // server: highest stream the client has begun
+    struct {
+        int32_t first;
+        int32_t last;
+    } skipped[HTTP2_SKIPPED_MAX]; // latest gaps
+    unsigned skipped_count;
     unsigned resets_left;
     uint64_t resets_refilled_ms;
 };
@@ -500,13 +507,36 @@ static void set_head_deadline(struct http2_connection *connection, bool begun)
     }
 }
 
+// New streams have rising ids (RFC 9113 section 5.1.1). nghttp2 takes a lower one for a stream that
+// was closed, as trailers may still come for such; one that was left out when higher ones began never
+// was open.
+static bool is_falling(struct http2_connection *connection, int32_t id)
+{
+    for (size_t i = 0; i < HTTP2_SKIPPED_MAX; i++) {
+        if (id >= connection->skipped[i].first && id <= connection->skipped[i].last) {
+            return true;
+        }
+    }
+    if (id > connection->last_id + 2) {
+        size_t place = connection->skipped_count++ % HTTP2_SKIPPED_MAX;
+        connection->skipped[place].first = connection->last_id + 2;
+        connection->skipped[place].last = id - 2;
+    }
+    connection->last_id = id > connection->last_id ? id : connection->last_id;
+    return false;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user_data)
 {
-    (void)session;
     struct http2_connection *connection = user_data;
     if (head->type == NGHTTP2_CONTINUATION &&
         ++connection->continuation_count > HTTP2_CONTINUATIONS_MAX) {
         return calm_down(connection);
+    }
+    if (head->type == NGHTTP2_HEADERS && connection->base.is_server && head->stream_id % 2 == 1 &&
+        is_falling(connection, head->stream_id)) {
+        (void)nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     if (head->type != NGHTTP2_CONTINUATION && connection->head_begun) {
         set_head_deadline(connection, false); // it ended without being reported: its stream is gone
@@ -1168,6 +1198,7 @@ static struct http2_connection *connection_new(struct http_pool *pool, struct st
     connection->base.is_server = is_server;
     list_init(&connection->exchanges);
     loop_task_init(&connection->flush_task, on_flush_task);
+    connection->last_id = -1;
     connection->resets_left = HTTP2_RESETS_BURST;
     connection->resets_refilled_ms = loop_now_ms(pool->loop);
     stream_set_events(stream, &stream_events, connection);

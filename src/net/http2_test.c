@@ -264,6 +264,9 @@ static const struct {
 #define FRAMES(text) text, sizeof(text) - 1
     {"request", FRAMES("\0\0\6\1\5\0\0\0\1\x82\x84\x86\x41\1a"), -1},
     {"even stream", FRAMES("\0\0\6\1\5\0\0\0\2\x82\x84\x86\x41\1a"), 1},
+    {"falling stream, never begun", FRAMES("\0\0\6\1\5\0\0\0\5\x82\x84\x86\x41\1a" "\0\0\6\1\5\0\0\0\3\x82\x84\x86\x41\1a"), 1},
+    {"streams 1, 5, 7", FRAMES("\0\0\6\1\5\0\0\0\1\x82\x84\x86\x41\1a" "\0\0\6\1\5\0\0\0\5\x82\x84\x86\x41\1a"
+      "\0\0\6\1\5\0\0\0\7\x82\x84\x86\x41\1a"), -1},
     {"DATA on stream 0", FRAMES("\0\0\1\0\0\0\0\0\0a"), 1},
     {"DATA on idle stream", FRAMES("\0\0\1\0\0\0\0\0\1a"), 1},
     {"bad HPACK index", FRAMES("\0\0\1\1\5\0\0\0\1\xff"), 9},

@@ -237,7 +237,7 @@ static enum err configure(struct tls_context *context, const struct tls_options 
 struct tls_context *tls_context_new(const struct tls_options *options, struct error *err)
 {
     struct tls_context *context = mem_new(struct tls_context);
-    atomic_init(&context->references, 1);
+    refcount_init(&context->references);
     context->role = options->role;
     context->peer = options->peer;
     context->verify_host = options->verify_host;
@@ -254,13 +254,13 @@ struct tls_context *tls_context_new(const struct tls_options *options, struct er
 
 struct tls_context *tls_context_ref(struct tls_context *context)
 {
-    (void)atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);
+    refcount_ref(&context->references);
     return context;
 }
 
 void tls_context_unref(struct tls_context *context)
 {
-    if (context == NULL || atomic_fetch_sub_explicit(&context->references, 1, memory_order_acq_rel) != 1) {
+    if (context == NULL || !refcount_unref(&context->references)) {
         return;
     }
     tls_sessions_done(context);

@@ -6,17 +6,17 @@
 
 #include <openssl/ssl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/refcount.h"
 #include "net/tls.h"
 
 #define TLS_SESSIONS_MAX 4096 // resumable sessions a client context keeps; above: it forgets all
 
 struct tls_context {
-    atomic_uint references;
+    struct refcount references;
     SSL_CTX *ssl;
     enum tls_role role;
     enum tls_peer_certificate peer;
