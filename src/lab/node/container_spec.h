@@ -4,7 +4,8 @@
 // its root file system begins with.
 //
 // The root is a folder on a private tmpfs. The machine's programs and libraries appear in it read-only;
-// everything else is the container's own. The configuration is a pure function of its inputs.
+// everything else is the container's own. The configuration is a function of its inputs and of which of
+// those folders the machine has.
 #ifndef LAB_NODE_CONTAINER_SPEC_H
 #define LAB_NODE_CONTAINER_SPEC_H
 
