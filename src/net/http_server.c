@@ -135,8 +135,6 @@ static bool has_room(struct http_server *server)
 static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *peer,
                       socklen_t peer_size)
 {
-    (void)peer;
-    (void)peer_size;
     struct http_listener *listener = container_of(acceptor, struct http_listener, acceptor);
     struct http_server *server = listener->server;
     if (!has_room(server)) {
@@ -145,7 +143,7 @@ static void on_accept(struct acceptor *acceptor, int fd, const struct sockaddr *
     }
     static const struct stream_events no_events;
     struct stream *stream =
-        stream_accept(server->loop, fd, listener->tls, STR_EMPTY, &no_events, NULL);
+        stream_accept_from(server->loop, fd, peer, peer_size, listener->tls, STR_EMPTY, &no_events, NULL);
     (void)http1_connection_new_server(server, server->pool, stream, server->http2);
 }
 

@@ -33,6 +33,17 @@ enum stream_state {
     STREAM_CLOSED,
 };
 
+// Most streams are never asked for their addresses, which are large: what accept() tells is kept as it
+// came, when it is short.
+struct short_address {
+    socklen_t size; // 0: unknown
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    };
+};
+
 struct stream {
     struct socket socket;
     struct loop *loop;
@@ -58,8 +69,9 @@ struct stream {
     struct loop_task input_task;
     struct loop_timer timer; // connect, handshake, flush, linger: never two at once
     uint64_t timeout_ms;
-    struct address local;
-    struct address peer;
+    struct short_address peer_bytes; // as accept() told; or in `peer`
+    struct address *peer;            // made when asked for
+    struct address *local;
     enum err close_code;
     struct error *error; // NULL: close_code says it all
 };
@@ -132,6 +144,8 @@ static void on_closed(struct socket *socket)
     tls_context_unref(stream->tls_context);
     buf_done(&stream->in);
     buf_done(&stream->out);
+    mem_free(stream->peer);
+    mem_free(stream->local);
     mem_free(stream->error);
     mem_free(stream);
 }
@@ -141,7 +155,7 @@ static void on_timer(struct loop_timer *timer)
     struct stream *stream = container_of(timer, struct stream, timer);
     struct error err = {0};
     char peer[ADDRESS_TEXT_SIZE];
-    (void)address_format(&stream->peer, peer);
+    (void)address_format(stream_peer(stream), peer);
     if (stream->state == STREAM_LINGERING) {
         close_socket(stream);
         return;
@@ -414,13 +428,14 @@ static void step_handshake(struct stream *stream)
     enum tls_step step = tls_connection_handshake(stream->tls, &err);
     if (step == TLS_STEP_FAILED) {
         char peer[ADDRESS_TEXT_SIZE];
-        error_prefix(&err, "TLS handshake with %s", address_format(&stream->peer, peer));
+        error_prefix(&err, "TLS handshake with %s", address_format(stream_peer(stream), peer));
         fail_tls(stream, &err);
         return;
     }
-    flush(stream);
     if (step == TLS_STEP_DONE) {
-        open_stream(stream);
+        open_stream(stream); // its flush comes at the end of the turn: tickets leave with what is said first
+    } else {
+        flush(stream);
     }
 }
 
@@ -438,11 +453,10 @@ static void pump_tls(struct stream *stream)
         if (step == TLS_STEP_DONE) {
             report_read(stream, str_make(scratch, size));
         } else if (step == TLS_STEP_END) {
-            stream->read_ended = true;
-            socket_read_stop(&stream->socket);
+            stream->read_ended = true; // the socket is read on, for the FIN
         } else if (step == TLS_STEP_FAILED) {
             char peer[ADDRESS_TEXT_SIZE];
-            error_prefix(&err, "TLS with %s", address_format(&stream->peer, peer));
+            error_prefix(&err, "TLS with %s", address_format(stream_peer(stream), peer));
             fail_tls(stream, &err);
         } else {
             break;
@@ -502,8 +516,8 @@ static void on_input_task(struct loop_task *task)
 static void on_read(struct socket *socket, struct str bytes)
 {
     struct stream *stream = container_of(socket, struct stream, socket);
-    if (stream->state > STREAM_OPEN) {
-        return; // lingering: dropped
+    if (stream->state > STREAM_OPEN || stream->read_ended) {
+        return; // lingering, or behind close_notify: dropped
     }
     if (stream->tls != NULL) {
         tls_connection_feed(stream->tls, bytes);
@@ -568,7 +582,6 @@ void stream_unread(struct stream *stream, struct str bytes)
 static void on_connected(struct socket *socket)
 {
     struct stream *stream = container_of(socket, struct stream, socket);
-    (void)address_local(socket->fd, &stream->local);
     if (stream->tls == NULL) {
         open_stream(stream);
         return;
@@ -587,7 +600,7 @@ static void on_error(struct socket *socket, const struct error *err)
     }
     struct error copy = *err;
     char peer[ADDRESS_TEXT_SIZE];
-    error_prefix(&copy, "%s", address_format(&stream->peer, peer));
+    error_prefix(&copy, "%s", address_format(stream_peer(stream), peer));
     fail(stream, &copy);
 }
 
@@ -623,7 +636,7 @@ static enum err set_client_tls(struct stream *stream, const struct stream_connec
     // Tickets of one server are of no use at another, even when both have the same name.
     char peer[ADDRESS_TEXT_SIZE];
     struct buf key = {0};
-    buf_printf(&key, "%s %.*s", address_format(&stream->peer, peer), STR_ARG(options->tls_server_name));
+    buf_printf(&key, "%s %.*s", address_format(stream_peer(stream), peer), STR_ARG(options->tls_server_name));
     struct tls_connect_options tls_options = {
         .server_name = options->tls_server_name,
         .alpn = options->alpn,
@@ -643,7 +656,8 @@ struct stream *stream_connect(struct loop *loop, const struct address *to,
     static const struct stream_connect_options defaults;
     options = options == NULL ? &defaults : options;
     struct stream *stream = new_stream(loop, events, owner);
-    stream->peer = *to;
+    stream->peer = mem_new(struct address);
+    *stream->peer = *to;
     stream->timeout_ms = options->timeout_ms == 0 ? STREAM_CONNECT_MS : options->timeout_ms;
     const struct address *bind_to = options->bind_to;
     struct error err = {0};
@@ -662,13 +676,32 @@ struct stream *stream_connect(struct loop *loop, const struct address *to,
     return stream;
 }
 
+static void set_peer(struct stream *stream, const struct sockaddr *peer, socklen_t size)
+{
+    if (size <= sizeof(stream->peer_bytes.v6)) {
+        memcpy(&stream->peer_bytes.v6, peer, size);
+        stream->peer_bytes.size = size;
+    } else {
+        stream->peer = mem_new(struct address);
+        (void)address_from_sockaddr(peer, size, stream->peer);
+    }
+}
+
 struct stream *stream_accept(struct loop *loop, int fd, struct tls_context *tls,
                              struct str already_read, const struct stream_events *events, void *owner)
 {
+    struct address peer = {0};
+    (void)address_peer(fd, &peer);
+    return stream_accept_from(loop, fd, &peer.any, peer.size, tls, already_read, events, owner);
+}
+
+struct stream *stream_accept_from(struct loop *loop, int fd, const struct sockaddr *peer, socklen_t peer_size,
+                                  struct tls_context *tls, struct str already_read,
+                                  const struct stream_events *events, void *owner)
+{
     struct stream *stream = new_stream(loop, events, owner);
     socket_attach(&stream->socket, fd);
-    (void)address_local(fd, &stream->local);
-    (void)address_peer(fd, &stream->peer);
+    set_peer(stream, peer, peer_size);
     loop_task_schedule(loop, &stream->input_task);
     if (tls == NULL) {
         set_state(stream, STREAM_OPEN);
@@ -737,14 +770,28 @@ bool stream_is_open(const struct stream *stream)
     return stream->state == STREAM_OPEN;
 }
 
-const struct address *stream_local(const struct stream *stream)
+const struct address *stream_local(struct stream *stream)
 {
-    return &stream->local;
+    static const struct address none;
+    if (stream->state == STREAM_CONNECTING) {
+        return &none;
+    }
+    if (stream->local == NULL) {
+        stream->local = mem_new(struct address);
+        if (stream->socket.fd >= 0) {
+            (void)address_local(stream->socket.fd, stream->local);
+        }
+    }
+    return stream->local;
 }
 
-const struct address *stream_peer(const struct stream *stream)
+const struct address *stream_peer(struct stream *stream)
 {
-    return &stream->peer;
+    if (stream->peer == NULL) {
+        stream->peer = mem_new(struct address);
+        (void)address_from_sockaddr(&stream->peer_bytes.any, stream->peer_bytes.size, stream->peer);
+    }
+    return stream->peer;
 }
 
 int stream_fd(const struct stream *stream)

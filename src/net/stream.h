@@ -68,6 +68,11 @@ struct stream *stream_connect(struct loop *loop, const struct address *to,
 struct stream *stream_accept(struct loop *loop, int fd, struct tls_context *tls,
                              struct str already_read, const struct stream_events *events, void *owner);
 
+// As above, when accept() has told who the peer is.
+struct stream *stream_accept_from(struct loop *loop, int fd, const struct sockaddr *peer, socklen_t peer_size,
+                                  struct tls_context *tls, struct str already_read,
+                                  const struct stream_events *events, void *owner);
+
 void stream_set_events(struct stream *stream, const struct stream_events *events, void *owner);
 
 void stream_write(struct stream *stream, struct str bytes);
@@ -86,8 +91,9 @@ void stream_close(struct stream *stream); // idempotent
 void stream_abort(struct stream *stream); // idempotent
 
 bool stream_is_open(const struct stream *stream); // connected and handshaken, not closing
-const struct address *stream_local(const struct stream *stream);
-const struct address *stream_peer(const struct stream *stream);
+// Found out when asked for; ask while the stream is open. Borrowed while the stream lives.
+const struct address *stream_local(struct stream *stream);
+const struct address *stream_peer(struct stream *stream);
 int stream_fd(const struct stream *stream); // for SO_ORIGINAL_DST and the like; stays the stream's
 struct loop *stream_loop(const struct stream *stream);
 

@@ -26,7 +26,7 @@ struct tls_session {
     struct str subject;
     struct str common_name;
     struct str hash;
-    struct str organizations[TLS_ORGANIZATIONS_MAX];
+    struct str *organizations; // NULL: none
     size_t organization_count;
     struct str local_uri; // the context's
     int version;
@@ -338,6 +338,7 @@ void tls_connection_free(struct tls_connection *tls)
     buf_done(&tls->pending);
     buf_done(&tls->wire);
     buf_done(&tls->session.text);
+    mem_free(tls->session.organizations);
     mem_free(tls->session_key);
     mem_free(tls->verify_text);
     mem_free(tls);
@@ -429,9 +430,13 @@ static void append_hash(X509 *certificate, struct buf *out)
     if (X509_digest(certificate, EVP_sha256(), digest, &size) != 1) {
         return;
     }
+    static const char digits[] = "0123456789abcdef";
+    char *at = buf_reserve(out, (size_t)size * 2);
     for (unsigned i = 0; i < size; i++) {
-        buf_printf(out, "%02x", digest[i]);
+        *at++ = digits[digest[i] >> 4];
+        *at++ = digits[digest[i] & 15];
     }
+    buf_commit(out, (size_t)size * 2);
 }
 
 // Views are set when the buffer has stopped moving.
@@ -465,6 +470,7 @@ static void collect_peer(struct tls_session *session, X509 *certificate)
     session->common_name = view_of(text, common_name);
     session->hash = view_of(text, hash);
     session->organization_count = count;
+    session->organizations = count == 0 ? NULL : mem_alloc(count * sizeof(session->organizations[0]));
     for (size_t i = 0; i < count; i++) {
         session->organizations[i] = view_of(text, organizations[i]);
     }
