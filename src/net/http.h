@@ -172,8 +172,9 @@ void http_client_set_tls(struct http_client *client, struct tls_context *tls); /
 struct loop *http_client_loop(const struct http_client *client);
 
 // Sends a request head now or when a connection is there; body follows unless end. Never NULL: failures
-// come as on_close. A request that met a dead pooled connection before any byte of its answer is
-// repeated once on a fresh one if it had no body and its method is idempotent (RFC 9110 section 9.2.2).
+// come as on_close. A request that met a dead pooled connection before any byte of its answer, or that
+// an HTTP/2 server refused unprocessed, is repeated once on another one if it had no body and its method
+// is idempotent (RFC 9110 section 9.2.2).
 //
 //   ERR_UNREACHABLE  connect failed or refused, or the name did not resolve (ERR_NOT_FOUND)
 //   ERR_TIMEOUT      connect or handshake took too long

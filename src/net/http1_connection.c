@@ -540,10 +540,8 @@ static void use_eof(struct http1_connection *connection)
     if (exchange != NULL) {
         // A client that leaves does not want its answer; a server that does has none.
         connection->exchange = NULL;
-        if (!exchange->received_any && exchange->request != NULL &&
-            connection->base.client != NULL && connection->base.request_count > 1) {
-            http_client_retry(connection->base.client, exchange);
-        } else {
+        if (connection->base.request_count <= 1 ||
+            !http_client_repeat(connection->base.client, exchange)) {
             http_exchange_finish(
                 exchange, ERR_CLOSED,
                 http1_is_server(connection)
@@ -680,10 +678,8 @@ static void on_close(void *owner, struct stream *stream, const struct error *err
     connection->base.stream = NULL;
     connection->reading = READING_CLOSED;
     if (exchange != NULL) {
-        if (!exchange->received_any && exchange->request != NULL &&
-            connection->base.client != NULL && connection->base.request_count > 1) {
-            http_client_retry(connection->base.client, exchange);
-        } else {
+        if (connection->base.request_count <= 1 ||
+            !http_client_repeat(connection->base.client, exchange)) {
             http_exchange_finish_with(exchange, err);
             http_exchange_close_now(exchange);
         }

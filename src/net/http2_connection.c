@@ -94,6 +94,31 @@ static void finish(struct http2_connection *connection, struct http_exchange *ex
     }
 }
 
+// The server has not processed it: repeated elsewhere when that is possible.
+static bool repeat(struct http2_connection *connection, struct http_exchange *exchange)
+{
+    int32_t stream_id = exchange->stream_id;
+    if (!http_client_repeat(connection->base.client, exchange)) {
+        return false;
+    }
+    if (stream_id > 0) {
+        (void)nghttp2_session_set_stream_user_data(connection->session, stream_id, NULL);
+    }
+    return true;
+}
+
+// The connection has gone. As on HTTP/1, requests on a pooled one that got no byte back are repeated.
+static void repeat_unanswered(struct http2_connection *connection)
+{
+    if (connection->base.client == NULL || connection->base.request_count <= 1) {
+        return;
+    }
+    list_each(&connection->exchanges, node)
+    {
+        (void)repeat(connection, container_of(node, struct http_exchange, node));
+    }
+}
+
 static void finish_all(struct http2_connection *connection, enum err code, const char *reason)
 {
     for (struct list *node; (node = list_first(&connection->exchanges)) != NULL;) {
@@ -832,6 +857,9 @@ static void finish_reset(struct http2_connection *connection, struct http_exchan
     enum err code = ERR_CLOSED;
     const char *reason = nghttp2_http2_strerror(error_code);
     if (error_code == NGHTTP2_REFUSED_STREAM) {
+        if (repeat(connection, exchange)) {
+            return;
+        }
         code = ERR_CONFLICT;
     } else if (error_code == NGHTTP2_PROTOCOL_ERROR) {
         code = ERR_PROTOCOL;
@@ -877,7 +905,7 @@ static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *fram
     if (nghttp2_session_find_stream(session, frame->hd.stream_id) == NULL) {
         connection->open_streams--;
     }
-    if (exchange != NULL) {
+    if (exchange != NULL && !repeat(connection, exchange)) {
         finish(connection, exchange, ERR_CONFLICT, nghttp2_strerror(error_code));
     }
     return 0;
@@ -1020,6 +1048,7 @@ static void on_eof(void *owner, struct stream *stream)
     struct http2_connection *connection = owner;
     connection->dead = true;
     http_connection_set_deadline(&connection->base, 0);
+    repeat_unanswered(connection);
     finish_all(connection, ERR_CLOSED, "the peer closed the connection");
     stream_close(stream);
 }
@@ -1041,6 +1070,7 @@ static void on_close(void *owner, struct stream *stream, const struct error *err
     (void)stream;
     struct http2_connection *connection = owner;
     connection->dead = true;
+    repeat_unanswered(connection);
     for (struct list *node; (node = list_first(&connection->exchanges)) != NULL;) {
         struct http_exchange *exchange = container_of(node, struct http_exchange, node);
         detach(connection, exchange);

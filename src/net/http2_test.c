@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -412,6 +413,82 @@ static void on_connection(void *owner, bool opened, const struct error *err)
     site->shut_count += opened ? 0 : 1;
 }
 
+static int accept_one(struct loop *loop, int listener)
+{
+    char bytes[512];
+    int fd = -1;
+    for (int i = 0; i < 1000 && fd < 0; i++) {
+        loop_turn(loop, 10);
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+    assert_true(fd >= 0);
+    for (int i = 0; i < 1000 && read(fd, bytes, sizeof(bytes)) <= 0; i++) {
+        loop_turn(loop, 10);
+    }
+    return fd;
+}
+
+static void raw_answer(int fd, struct str frames)
+{
+    assert_int_equal(write(fd, frames.data, frames.size), frames.size);
+}
+
+#define SETTINGS_FRAME "\0\0\0\4\0\0\0\0\0"
+#define ANSWER_ON_1 "\0\0\1\1\5\0\0\0\1\x88"
+
+// What a server refused unprocessed goes to another connection, unless the method forbids repeating;
+// what was on the wire when a pooled connection died does as well, but no request a third time.
+static void unprocessed_requests_are_repeated(void **state)
+{
+    (void)state;
+    struct loop *loop = loop_new();
+    struct address address;
+    int listener = -1;
+    assert_int_equal(address_parse(STR("127.0.0.1:0"), &address, NULL), ERR_OK);
+    assert_int_equal(address_listen(&address, &(struct listen_options){0}, &listener, NULL), ERR_OK);
+    assert_true(address_local(listener, &address));
+    const struct http_client_options options = {.address = address, .protocol = HTTP_PROTOCOL_2};
+    struct http_client *client = http_client_new(loop, &options);
+    struct call calls[4];
+    call_start(&calls[0], client, "/");
+    int first = accept_one(loop, listener);
+    raw_answer(first, STR(SETTINGS_FRAME ANSWER_ON_1));
+    call_wait(&calls[0], loop);
+    assert_int_equal(calls[0].code, ERR_OK);
+    call_start(&calls[1], client, "/refused"); // stream 3
+    call_start(&calls[2], client, "/post");    // stream 5, replaced by a POST
+    http_set_events(calls[2].exchange, NULL, NULL);
+    http_cancel(calls[2].exchange);
+    calls[2] = (struct call){0};
+    struct http_head head;
+    http_head_init_request(&head, STR("POST"), STR_EMPTY, STR("a"), STR("/post"));
+    calls[2].exchange = http_request(client, &head, true, &call_events, &calls[2]); // stream 7
+    turns(loop, 3);
+    raw_answer(first, STR("\0\0\4\3\0\0\0\0\3\0\0\0\7" "\0\0\4\3\0\0\0\0\7\0\0\0\7"
+                          "\0\0\x08\7\0\0\0\0\0\0\0\0\1\0\0\0\0"));
+    call_wait(&calls[2], loop);
+    assert_int_equal(calls[2].code, ERR_CONFLICT);
+    int second = accept_one(loop, listener);
+    assert_false(calls[1].closed);
+    raw_answer(second, STR(SETTINGS_FRAME ANSWER_ON_1));
+    call_wait(&calls[1], loop);
+    assert_int_equal(calls[1].code, ERR_OK);
+    assert_int_equal(calls[1].status, 200);
+    call_start(&calls[3], client, "/dead");
+    turns(loop, 3);
+    (void)close(second);
+    int third = accept_one(loop, listener);
+    assert_false(calls[3].closed);
+    (void)close(third);
+    call_wait(&calls[3], loop);
+    assert_int_equal(calls[3].code, ERR_CLOSED);
+    (void)close(first);
+    (void)close(listener);
+    http_client_free(client);
+    turns(loop, 3);
+    loop_free(loop);
+}
+
 static void pool_limits(void **state)
 {
     (void)state;
@@ -613,6 +690,7 @@ int main(void)
         cmocka_unit_test(large_head_and_cookies),
         cmocka_unit_test(drain_with_goaway),
         cmocka_unit_test(drain_deadline),
+        cmocka_unit_test(unprocessed_requests_are_repeated),
         cmocka_unit_test(pool_limits),
         cmocka_unit_test(streams_max),
         cmocka_unit_test(tagged_connections),

@@ -369,19 +369,30 @@ void http_client_connection_ready(struct http_client *client, struct http_connec
         if (connection->methods->room(connection) == 0 || !has_requests_left(client, connection)) {
             return;
         }
-        if (!exchange->needs_fresh || connection->request_count == 0) {
+        if (!exchange->needs_fresh || connection->request_count == 0 || connection->version == 20) {
             start_waiting(client, connection, exchange);
         }
     }
     http_connection_set_deadline(connection, client->options.idle_timeout_ms);
 }
 
-void http_client_retry(struct http_client *client, struct http_exchange *exchange)
+bool http_client_repeat(struct http_client *client, struct http_exchange *exchange)
 {
+    if (client == NULL || client->closing || exchange->request == NULL || !exchange->request_end ||
+        exchange->needs_fresh || exchange->received_any || !is_repeatable(exchange->request)) {
+        return false;
+    }
+    list_remove(&exchange->node);
+    buf_done(&exchange->in);
+    buf_done(&exchange->out);
     exchange->head_sent = false;
     exchange->sent_end = false;
+    exchange->has_provider = false;
+    exchange->stream_id = 0;
+    exchange->stream_closed = false;
     exchange->needs_fresh = true;
     wait_for_connection(client, exchange);
+    return true;
 }
 
 // Connections that freed up are used as they report; here it is decided how many new ones are

@@ -101,7 +101,7 @@ struct http_exchange {
     // client: waiting for a connection, or repeatable
     struct http_head *request; // copy in the arena
     bool request_end;
-    bool needs_fresh;  // second try: not on a pooled connection
+    bool needs_fresh;  // second try: not on a pooled HTTP/1 connection
     bool owes_drained; // its body waited for the connection
     // HTTP/2
     int32_t stream_id;          // 0: none yet
@@ -202,7 +202,8 @@ void http_client_add_connection(struct http_client *client, struct http_connecti
 void http_client_remove_connection(struct http_client *client, struct http_connection *connection);
 // There is room for a request: waiting ones are started, else it may be kept or closed.
 void http_client_connection_ready(struct http_client *client, struct http_connection *connection);
-// Puts a request back into the queue, for a fresh connection.
-void http_client_retry(struct http_client *client, struct http_exchange *exchange);
+// Puts a request that the server has not processed back into the queue, for another connection. False:
+// it must not be repeated (body, method, second time), or there is no client; nothing was done.
+bool http_client_repeat(struct http_client *client, struct http_exchange *exchange);
 
 #endif

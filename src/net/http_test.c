@@ -738,7 +738,8 @@ static void unhappy_ends(void **state)
         http_server_free(site.server);
         site.server = NULL;
         call_wait(&call, site.loop);
-        assert_int_equal(call.code, ERR_CLOSED);
+        // On HTTP/2 the connection was a pooled one, so the request is tried once more, on a new one.
+        assert_int_equal(call.code, version == 1 ? ERR_CLOSED : ERR_UNREACHABLE);
         // Nobody listens any more.
         call_start(&call, client, "GET", "/hello", true);
         call_wait(&call, site.loop);
