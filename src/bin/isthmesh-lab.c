@@ -23,6 +23,7 @@
 #include "lab/apiserver/apiserver.h"
 #include "lab/controllers/controllers.h"
 #include "lab/dns/server.h"
+#include "lab/node/exec.h"
 #include "lab/node/node.h"
 #include "lab/world/command.h"
 #include "loop/loop.h"
@@ -223,6 +224,8 @@ static enum err start_node(struct serve *serve, struct error *err)
     if (serve->node == NULL) {
         return err->code;
     }
+    struct runtime runtime = exec_runtime(serve->node);
+    apiserver_set_runtime(serve->apiserver, &runtime);
     serve->dns = dns_server_new(serve->loop, serve->client, serve->flags.node_ip, dns_ip, err);
     return serve->dns == NULL ? err->code : ERR_OK;
 }

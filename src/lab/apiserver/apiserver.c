@@ -198,6 +198,11 @@ struct apiserver *apiserver_new(struct loop *loop, const struct apiserver_option
     return server;
 }
 
+void apiserver_set_runtime(struct apiserver *server, const struct runtime *runtime)
+{
+    server->runtime = runtime == NULL ? (struct runtime){0} : *runtime;
+}
+
 // --- ending ----------------------------------------------------------------------------------------
 
 static void end_watches(struct apiserver *server)
@@ -207,6 +212,8 @@ static void end_watches(struct apiserver *server)
         struct request *request = container_of(node, struct request, node);
         if (request->watch != NULL) {
             watch_stream_end(request->watch);
+        } else if (request->taken != NULL && request->exchange != NULL) {
+            http_cancel(request->exchange);
         }
     }
 }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/metrics.h"
 #include "kube/config.h"
+#include "lab/runtime/runtime.h"
 #include "loop/loop.h"
 
 struct apiserver;
@@ -31,6 +32,9 @@ struct apiserver_options {
 
 // NULL and a sentence that says what is wrong and with which file or address.
 struct apiserver *apiserver_new(struct loop *loop, const struct apiserver_options *options, struct error *err);
+// Who runs the containers, for pods/log and pods/exec; without one these answer 503. Copied; its
+// owner is asked nothing new once the loop turns no more.
+void apiserver_set_runtime(struct apiserver *server, const struct runtime *runtime);
 // Stops accepting, ends watches, lets requests finish, then on_done; at most deadline_ms.
 void apiserver_drain(struct apiserver *server, uint64_t deadline_ms, void (*on_done)(void *owner), void *owner);
 void apiserver_free(struct apiserver *server); // NULL is fine

@@ -10,6 +10,7 @@
 #include "lab/apiserver/apiserver.h"
 #include "lab/apiserver/kinds.h"
 #include "lab/apiserver/pki.h"
+#include "lab/runtime/runtime.h"
 #include "lab/store/store.h"
 #include "net/http.h"
 
@@ -47,6 +48,7 @@ struct apiserver {
     struct http_server *http;
     struct service_allocator allocator;
     struct list requests;
+    struct runtime runtime; // of the node agent; exec NULL: none
     VEC(struct follower *) followers; // of kinds with hooks->committed
     bool is_draining;
 };

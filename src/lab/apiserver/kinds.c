@@ -25,6 +25,8 @@ static const struct kind_subresource namespace_subresources[] = {
 static const struct kind_subresource pod_subresources[] = {
     {"binding", "", "v1", "Binding", "create"},
     {"eviction", "policy", "v1", "Eviction", "create"},
+    {"exec", "", "v1", "PodExecOptions", "create,get"},
+    {"log", "", "v1", "Pod", "get"},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -40,10 +40,22 @@ void request_release(struct request *request)
     mem_free(request);
 }
 
+void request_take_over(struct request *request, const struct http_events *events, void *owner)
+{
+    request->is_answered = true;
+    request->taken = events;
+    request->taken_owner = owner;
+}
+
 static void request_on_data(void *owner, struct http_exchange *exchange, struct str bytes, bool end)
 {
-    (void)exchange;
     struct request *request = owner;
+    if (request->taken != NULL) {
+        if (request->taken->on_data != NULL) {
+            request->taken->on_data(request->taken_owner, exchange, bytes, end);
+        }
+        return;
+    }
     if (request->body.size + bytes.size > REQUEST_BODY_MAX) {
         request->is_body_too_large = true;
         buf_done(&request->body);
@@ -58,22 +70,25 @@ static void request_on_data(void *owner, struct http_exchange *exchange, struct 
 
 static void request_on_drained(void *owner, struct http_exchange *exchange)
 {
-    (void)exchange;
     struct request *request = owner;
     if (request->watch != NULL) {
         watch_stream_drained(request->watch);
+    } else if (request->taken != NULL && request->taken->on_drained != NULL) {
+        request->taken->on_drained(request->taken_owner, exchange);
     }
 }
 
 static void request_on_close(void *owner, struct http_exchange *exchange, const struct error *err)
 {
-    (void)exchange;
-    (void)err;
     struct request *request = owner;
     request->exchange = NULL;
     if (request->watch != NULL) {
         watch_stream_free(request->watch);
         request->watch = NULL;
+    }
+    if (request->taken != NULL) {
+        request->taken->on_close(request->taken_owner, exchange, err);
+        request->taken = NULL;
     }
     request_release(request);
 }
@@ -110,6 +125,9 @@ void server_on_request(void *owner, struct http_exchange *exchange, const struct
     request->content_type = arena_str(arena, http_head_get(head, STR("content-type")));
     request->accept = arena_str(arena, http_head_get(head, STR("accept")));
     request->authorization = arena_str(arena, http_head_get(head, STR("authorization")));
+    if (!str_is_empty(head->upgrade)) {
+        request->upgrade = http_head_copy(arena, head);
+    }
     read_impersonation(request, head);
     http_set_events(exchange, &request_events, request);
     struct error err = {0};

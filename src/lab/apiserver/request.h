@@ -73,10 +73,16 @@ struct request {
     struct write write;
     struct webhook_run *webhook_run; // while webhooks are asked
     struct watch_stream *watch;      // once it streams
+    const struct http_head *upgrade; // the whole head when another protocol is asked for; else NULL
+    const struct http_events *taken; // who has taken the exchange over; NULL: nobody
+    void *taken_owner;
 };
 
 void request_hold(struct request *request);
 void request_release(struct request *request); // may free it
+// Data, drained and close of the exchange are the owner's from now on. on_close comes once, before the
+// request is released.
+void request_take_over(struct request *request, const struct http_events *events, void *owner);
 
 // --- answers: exactly one per request, dropped when the client has gone --------------------------------
 

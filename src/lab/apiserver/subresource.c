@@ -219,6 +219,8 @@ static const struct {
     {"", "namespaces", "finalize", 0, serve_finalize},
     {"", "pods", "binding", 0, pod_bind},
     {"", "pods", "eviction", 0, serve_eviction},
+    {"", "pods", "exec", 0, pod_exec_serve},
+    {"", "pods", "log", 0, pod_log_serve},
     {"", "serviceaccounts", "token", 0, token_request_serve},
 };
 
