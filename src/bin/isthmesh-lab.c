@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // isthmesh-lab: `isthmesh-lab up|down|status|shell|exec|logs` keeps labs; `isthmesh-lab serve` is one lab
-// cluster: API server, controllers, node agent and DNS on one loop. The lab starts it in a node's
+// cluster: API server, controllers, node agent, DNS and load balancer on one loop. The lab starts it in a node's
 // namespaces, as the first process of its process namespace.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "lab/apiserver/apiserver.h"
 #include "lab/controllers/controllers.h"
 #include "lab/dns/server.h"
+#include "lab/loadbalancer/loadbalancer.h"
 #include "lab/node/exec.h"
 #include "lab/node/node.h"
 #include "lab/world/command.h"
@@ -60,6 +61,7 @@ struct serve {
     struct controllers *controllers;
     struct node *node;
     struct dns_server *dns;
+    struct loadbalancer *loadbalancer;
     struct loop_timer ready;
     int ready_fd;
 };
@@ -230,6 +232,20 @@ static enum err start_node(struct serve *serve, struct error *err)
     return serve->dns == NULL ? err->code : ERR_OK;
 }
 
+static enum err start_loadbalancer(struct serve *serve, struct error *err)
+{
+    struct loadbalancer_options options = {
+        .node = arena_format(&serve->arena, "%.*s-control-plane", STR_ARG(serve->flags.name)),
+        .node_ip = serve->flags.node_ip,
+    };
+    serve->loadbalancer = loadbalancer_new(serve->loop, serve->client, &options, err);
+    for (size_t i = 0; serve->loadbalancer != NULL && i < array_count(loadbalancer_webhook_services); i++) {
+        apiserver_stand_in(serve->apiserver, STR("metallb-system"), loadbalancer_webhook_services[i],
+                           loadbalancer_webhook_address(serve->loadbalancer));
+    }
+    return serve->loadbalancer == NULL ? err->code : ERR_OK;
+}
+
 static enum err start(struct serve *serve, struct error *err)
 {
     enum err code = start_apiserver(serve, err);
@@ -240,6 +256,9 @@ static enum err start(struct serve *serve, struct error *err)
         struct controllers_options options = {.ca_pem = apiserver_ca_pem(serve->apiserver)};
         serve->controllers = controllers_new(serve->loop, serve->client, &options);
         code = start_node(serve, err);
+    }
+    if (code == ERR_OK) {
+        code = start_loadbalancer(serve, err);
     }
     return code;
 }
@@ -284,6 +303,7 @@ static void on_signal(void *owner, int signal_number)
 static void stop(struct serve *serve)
 {
     loop_timer_stop(&serve->ready);
+    loadbalancer_free(serve->loadbalancer);
     dns_server_free(serve->dns);
     node_free(serve->node);
     controllers_free(serve->controllers);

@@ -38,6 +38,10 @@ void apiserver_set_runtime(struct apiserver *server, const struct runtime *runti
 // Stops accepting, ends watches, lets requests finish, then on_done; at most deadline_ms.
 void apiserver_drain(struct apiserver *server, uint64_t deadline_ms, void (*on_done)(void *owner), void *owner);
 void apiserver_free(struct apiserver *server); // NULL is fine
+// Webhooks of this Service are asked at address instead of its endpoints: a part of the lab answers in place
+// of the Service's pods. The Service itself must be there as ever. Views are copied.
+struct address;
+void apiserver_stand_in(struct apiserver *server, struct str ns, struct str service, const struct address *address);
 
 struct str apiserver_ca_pem(const struct apiserver *server); // of the cluster; borrowed
 // The administrator's kubeconfig in kind's form: cluster, user and context named kind-NAME.

@@ -34,6 +34,7 @@ struct service_allocator {
 };
 
 struct follower;
+struct stand_in;
 
 struct apiserver {
     struct loop *loop;
@@ -46,6 +47,7 @@ struct apiserver {
     struct pki pki;
     struct tls_context *tls;
     struct http_server *http;
+    struct stand_in *stand_ins; // webhook_target.c
     struct service_allocator allocator;
     struct list requests;
     struct runtime runtime; // of the node agent; exec NULL: none
