@@ -387,19 +387,20 @@ static struct json_value *build_resources(struct spec *spec)
     struct str cpu_limit = json_str(json_path(amounts, "limits", "cpu", NULL));
     struct str cpu_request = json_str(json_path(amounts, "requests", "cpu", NULL));
     struct str memory_limit = json_str(json_path(amounts, "limits", "memory", NULL));
+    bool has_cpu = spec->place->groups.has_cpu;
     uint64_t amount = 0;
-    if (cpu_limit.data != NULL && quantity_parse(cpu_limit, &amount) && amount > 0 && amount < INT32_MAX) {
+    if (has_cpu && cpu_limit.data != NULL && quantity_parse(cpu_limit, &amount) && amount > 0 && amount < INT32_MAX) {
         uint64_t quota = amount * CPU_PERIOD_US / 1000;
         struct json_value *cpu = json_ensure_object(spec->arena, resources, "cpu");
         json_set_int(spec->arena, cpu, "quota", (int64_t)(quota < CPU_QUOTA_MIN_US ? CPU_QUOTA_MIN_US : quota));
         json_set_int(spec->arena, cpu, "period", CPU_PERIOD_US);
     }
-    if (cpu_request.data != NULL && quantity_parse(cpu_request, &amount) && amount < INT32_MAX) {
+    if (has_cpu && cpu_request.data != NULL && quantity_parse(cpu_request, &amount) && amount < INT32_MAX) {
         uint64_t shares = amount * 1024 / 1000;
         struct json_value *cpu = json_ensure_object(spec->arena, resources, "cpu");
         json_set_int(spec->arena, cpu, "shares", (int64_t)(shares < CPU_SHARES_MIN ? CPU_SHARES_MIN : shares));
     }
-    if (memory_limit.data != NULL && quantity_parse(memory_limit, &amount) && amount / 1000 < INT64_MAX) {
+    if (spec->place->groups.has_memory && memory_limit.data != NULL && quantity_parse(memory_limit, &amount) && amount / 1000 < INT64_MAX) {
         struct json_value *memory = json_ensure_object(spec->arena, resources, "memory");
         json_set_int(spec->arena, memory, "limit", (int64_t)(amount / 1000));
     }

@@ -10,6 +10,7 @@
 #define LAB_NODE_CONTAINER_SPEC_H
 
 #include "lab/node/context.h"
+#include "lab/node/control_groups.h"
 #include "lab/node/images.h"
 
 struct container_place {
@@ -19,6 +20,7 @@ struct container_place {
     struct str resolv_file;   // becomes /etc/resolv.conf
     struct str volumes;       // folder of the pod's volumes, one folder each
     struct str cgroup;        // control group path
+    struct control_groups groups; // limits that can be enforced; others are left out
     struct str net_namespace; // paths; empty: the node's own
     struct str uts_namespace;
     struct str ipc_namespace;

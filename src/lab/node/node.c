@@ -21,6 +21,7 @@
 #define KUBELET_VERSION "v1.27.3" // what the API server says it is
 #define RESOLV_MAX 65536u
 #define PODS_MAX 250 // as many as addresses
+#define CGROUP_ROOT "/sys/fs/cgroup"
 
 static struct log_scope scope = LOG_SCOPE("node");
 
@@ -381,6 +382,7 @@ struct node *node_new(struct loop *loop, struct kube_client *client, const struc
     loop_timer_init(&node->heartbeat, loop, on_heartbeat);
     node->source = (struct object_source){.owner = node, .find = find_object, .each_service = each_service};
     copy_options(node, options);
+    control_groups_detect(CGROUP_ROOT, &node->groups);
     if (set_addresses(node, options, err) != ERR_OK || make_directories(node, err) != ERR_OK) {
         arena_done(&node->arena);
         mem_free(node);

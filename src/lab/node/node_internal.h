@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 #include "kube/informer.h"
 #include "lab/node/context.h"
+#include "lab/node/control_groups.h"
 #include "lab/node/node.h"
 #include "lab/node/sandbox.h"
 
@@ -28,6 +29,7 @@ struct node {
     struct str runc_root;
     struct str programs;
     struct str cgroup;          // "/isthmesh-lab-NAME/cluster1"
+    struct control_groups groups; // what of a container's limits can be enforced
     struct str machine_resolv;
     struct str region;
     struct str zone;

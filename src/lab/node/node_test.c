@@ -279,6 +279,7 @@ static void volume_updates_are_atomic(void **state)
 
 static const struct container_place place = {.root = STR("/r"), .programs = STR("/p"), .hosts_file = STR("/h"),
                                              .resolv_file = STR("/d"), .volumes = STR("/v"), .cgroup = STR("/g"),
+                                             .groups = {.has_cpu = true, .has_memory = true},
                                              .net_namespace = STR("/proc/1/fd/9"), .uts_namespace = STR("/proc/1/fd/10"),
                                              .ipc_namespace = STR("/proc/1/fd/11")};
 
@@ -456,6 +457,39 @@ static void addresses_go_round(void **state)
     assert_false(address_pool_take(&pool, &got));
 }
 
+// Limits that the machine cannot enforce are left out, so that the container runs all the same.
+static void limits_are_best_effort(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        struct control_groups groups;
+        const char *want;
+    } rows[] = {
+        {"all", {.has_cpu = true, .has_memory = true},
+         "{\"cpu\":{\"quota\":50000,\"period\":100000,\"shares\":102},\"memory\":{\"limit\":1048576}}"},
+        {"memory only", {.is_unified = true, .has_memory = true}, "{\"memory\":{\"limit\":1048576}}"},
+        {"none", {.is_unified = true}, "{}"},
+    };
+    for (size_t i = 0; i < array_count(rows); i++) {
+        struct cluster cluster = {0};
+        struct pod_context context = make_context(&cluster, "{}");
+        struct json_value *container = parse(&cluster.arena, "{\"resources\":{\"requests\":{\"cpu\":\"100m\"},"
+                                                             "\"limits\":{\"cpu\":\"500m\",\"memory\":\"1Mi\"}}}");
+        struct container_place limited = place;
+        struct json_value *spec = NULL;
+        limited.groups = rows[i].groups;
+        assert_int_equal(container_spec_build(&cluster.arena, &context, container, image_find(STR("istio/proxyv2"), NULL), &limited,
+                                              &spec, NULL), ERR_OK);
+        struct str got = json_to_str(&cluster.arena, json_path(spec, "linux", "resources", NULL));
+        check_row(rows[i].name, str_equal_c(got, rows[i].want), "got %.*s", STR_ARG(got));
+        arena_done(&cluster.arena);
+    }
+    assert_true(control_groups_lists(STR("cpuset cpu io memory\n"), STR("memory")));
+    assert_false(control_groups_lists(STR("cpuset io"), STR("cpu")));
+    assert_false(control_groups_lists(STR("\n"), STR("cpu")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +500,7 @@ int main(void)
         cmocka_unit_test(volume_contents),
         cmocka_unit_test(volume_updates_are_atomic),
         cmocka_unit_test(specifications),
+        cmocka_unit_test(limits_are_best_effort),
         cmocka_unit_test(mounts_come_shortest_first),
         cmocka_unit_test(name_files),
         cmocka_unit_test(phases),

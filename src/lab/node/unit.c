@@ -287,6 +287,7 @@ static enum err start_container(struct unit *unit, const struct pod_context *con
     struct str folder;
     struct str bundle = arena_format(&unit->arena, "%.*s/containers/%.*s", STR_ARG(node->run_directory), STR_ARG(unit->id));
     place->root = arena_format(&unit->arena, "%.*s/rootfs", STR_ARG(bundle));
+    place->groups = node->groups;
     place->cgroup = arena_format(&unit->arena, "%.*s/%.*s", STR_ARG(node->cgroup), STR_ARG(unit->id));
     enum err code = container_spec_build(&unit->arena, context, unit->spec, image, place, &spec, err);
     if (code != ERR_OK) {
