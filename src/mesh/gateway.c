@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mesh/gateway.h"
 
-static enum mesh_gateway_tls parse_tls(const struct json_value *server)
+static enum mesh_gateway_tls parse_tls(const struct json_value *server, enum mesh_protocol protocol)
 {
     const struct json_value *tls = json_get(server, "tls");
-    if (tls == NULL) {
+    // A plaintext HTTP server has `tls` only to redirect to HTTPS.
+    if (tls == NULL || mesh_protocol_is_http(protocol)) {
         return MESH_GATEWAY_TLS_NONE;
     }
     return str_equal(json_get_str(tls, "mode"), STR("AUTO_PASSTHROUGH"))
@@ -12,7 +13,16 @@ static enum mesh_gateway_tls parse_tls(const struct json_value *server)
                : MESH_GATEWAY_TLS_OTHER;
 }
 
-static enum err parse_hosts(struct arena *arena, const struct json_value *json,
+// "ns/host", "./host" and "*/host" say whose VirtualServices count.
+static struct str host_namespace(struct arena *arena, struct str text, struct str own)
+{
+    if (str_is_empty(text) || str_equal(text, STR("*"))) {
+        return STR_EMPTY;
+    }
+    return arena_str(arena, str_equal(text, STR(".")) ? own : text);
+}
+
+static enum err parse_hosts(struct arena *arena, struct str ns, const struct json_value *json,
                             struct mesh_gateway_server *server, struct error *err)
 {
     size_t count = json_count(json);
@@ -23,9 +33,12 @@ static enum err parse_hosts(struct arena *arena, const struct json_value *json,
         return error_set(err, ERR_LIMIT, "hosts: more than %u", MESH_GATEWAY_HOSTS_MAX);
     }
     server->hosts = arena_array(arena, struct str, count);
+    server->host_namespaces = arena_array(arena, struct str, count);
     for (size_t i = 0; i < count; i++) {
         struct str host = json_str(json_at(json, i));
         ptrdiff_t slash = str_find_char(host, '/');
+        server->host_namespaces[i] =
+            host_namespace(arena, slash < 0 ? STR_EMPTY : str_sub(host, 0, (size_t)slash), ns);
         host = slash < 0 ? host : str_from(host, (size_t)slash + 1);
         if (str_is_empty(host)) {
             return error_set(err, ERR_INVALID, "hosts[%zu]: not a host name", i);
@@ -35,7 +48,7 @@ static enum err parse_hosts(struct arena *arena, const struct json_value *json,
     return ERR_OK;
 }
 
-static enum err parse_server(struct arena *arena, const struct json_value *json,
+static enum err parse_server(struct arena *arena, struct str ns, const struct json_value *json,
                              struct mesh_gateway_server *server, struct error *err)
 {
     const struct json_value *port = json_get(json, "port");
@@ -46,8 +59,9 @@ static enum err parse_server(struct arena *arena, const struct json_value *json,
     server->port = (uint32_t)number;
     server->name = arena_str(arena, json_get_str(port, "name"));
     server->protocol = mesh_protocol_parse(json_get_str(port, "protocol"));
-    server->tls = parse_tls(json);
-    return parse_hosts(arena, json_get(json, "hosts"), server, err);
+    server->tls = parse_tls(json, server->protocol);
+    server->is_https_redirect = json_get_bool(json_get(json, "tls"), "httpsRedirect", false);
+    return parse_hosts(arena, ns, json_get(json, "hosts"), server, err);
 }
 
 enum err mesh_gateway_from_json(struct arena *arena, const struct json_value *object,
@@ -68,7 +82,7 @@ enum err mesh_gateway_from_json(struct arena *arena, const struct json_value *ob
     }
     gateway.servers = arena_array(arena, struct mesh_gateway_server, count == 0 ? 1 : count);
     for (size_t i = 0; json_is(servers, JSON_ARRAY) && i < count; i++) {
-        enum err code = parse_server(arena, json_at(servers, i), &gateway.servers[i], err);
+        enum err code = parse_server(arena, gateway.ns, json_at(servers, i), &gateway.servers[i], err);
         if (code != ERR_OK) {
             error_prefix(err, "spec.servers[%zu]", i);
             return code;

@@ -24,6 +24,8 @@ struct mesh_gateway_server {
     enum mesh_protocol protocol;
     enum mesh_gateway_tls tls;
     struct str *hosts; // with the optional "namespace/" cut off
+    struct str *host_namespaces; // VirtualServices of which namespace may use the host; empty: any
+    bool is_https_redirect;
     size_t host_count;
 };
 

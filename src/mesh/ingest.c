@@ -578,9 +578,6 @@ static int compare_gateways(const void *a, const void *b)
 static void add_gateways(struct ingest *ingest)
 {
     struct snapshot *next = ingest->next;
-    if (ingest->world->cluster_count == 0) {
-        return;
-    }
     const struct mesh_objects *objects = &ingest->world->clusters[0].objects;
     size_t count = objects->kinds[MESH_GATEWAYS].count;
     next->gateways = arena_array(&next->arena, struct mesh_gateway, count + 1);
@@ -595,6 +592,93 @@ static void add_gateways(struct ingest *ingest)
         }
     }
     qsort(next->gateways, next->gateway_count, sizeof(next->gateways[0]), compare_gateways);
+}
+
+static int compare_objects(const void *a, const void *b)
+{
+    const struct mesh_object *x = *(struct mesh_object *const *)a;
+    const struct mesh_object *y = *(struct mesh_object *const *)b;
+    int order = str_compare(x->created, y->created);
+    order = order != 0 ? order : str_compare(x->name, y->name);
+    return order != 0 ? order : str_compare(x->ns, y->ns);
+}
+
+static struct mesh_object *decode_object(struct ingest *ingest, enum mesh_object_kind kind,
+                                         const struct json_value *json)
+{
+    struct error err = {0};
+    struct mesh_object *old = ingest->previous == NULL ? NULL
+        : snapshot_object(ingest->previous, &ingest->scratch, kind, object_namespace(json),
+                          object_name(json));
+    if (old != NULL && mesh_object_is_made_of(old, json)) {
+        return mesh_object_ref(old);
+    }
+    struct mesh_object *object = mesh_object_new(kind, json, ingest->next->config.domain, &err);
+    if (object == NULL) {
+        refuse(ingest, json, &err);
+    }
+    return object;
+}
+
+static void add_objects(struct ingest *ingest, enum mesh_kind source, enum mesh_object_kind kind)
+{
+    struct snapshot *next = ingest->next;
+    struct mesh_object_list *list = &next->objects[kind];
+    const struct mesh_objects *objects = &ingest->world->clusters[0].objects;
+    size_t count = objects->kinds[source].count;
+    list->items = arena_array(&next->arena, struct mesh_object *, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        const struct json_value *json = objects->kinds[source].items[i];
+        // An API server has no two of one name; files may.
+        if (snapshot_object(next, &ingest->scratch, kind, object_namespace(json),
+                            object_name(json)) != NULL) {
+            continue;
+        }
+        struct mesh_object *object = decode_object(ingest, kind, json);
+        if (object == NULL) {
+            continue;
+        }
+        list->items[list->count++] = object;
+        struct str key = arena_format(&next->arena, "%d/%.*s/%.*s", (int)kind, STR_ARG(object->ns),
+                                      STR_ARG(object->name));
+        map_set(&next->objects_by_key, key, object);
+    }
+    qsort(list->items, list->count, sizeof(*list->items), compare_objects);
+}
+
+static void push_object(struct arena *arena, struct mesh_object_list *list, struct mesh_object *object)
+{
+    list->items = pb_grow(arena, list->items, list->count, sizeof(*list->items));
+    list->items[list->count++] = object;
+}
+
+static void index_rules(struct snapshot *next)
+{
+    const struct mesh_object_list *rules = &next->objects[MESH_OBJECT_DESTINATION_RULE];
+    for (size_t i = 0; i < rules->count; i++) {
+        struct str host = str_of(rules->items[i]->destination_rule->host);
+        struct mesh_object_list *list = &next->wildcard_rules;
+        if (!str_starts_with(host, STR("*"))) {
+            list = map_get(&next->rules_by_host, host);
+            if (list == NULL) {
+                list = arena_new(&next->arena, struct mesh_object_list);
+                map_set(&next->rules_by_host, host, list);
+            }
+        }
+        push_object(&next->arena, list, rules->items[i]);
+    }
+}
+
+static void add_configuration(struct ingest *ingest)
+{
+    if (ingest->world->cluster_count == 0) {
+        return;
+    }
+    add_gateways(ingest);
+    add_objects(ingest, MESH_VIRTUAL_SERVICES, MESH_OBJECT_VIRTUAL_SERVICE);
+    add_objects(ingest, MESH_DESTINATION_RULES, MESH_OBJECT_DESTINATION_RULE);
+    add_objects(ingest, MESH_PEER_AUTHENTICATIONS, MESH_OBJECT_PEER_AUTHENTICATION);
+    index_rules(ingest->next);
 }
 
 static void read_config(struct ingest *ingest)
@@ -633,7 +717,7 @@ struct snapshot *mesh_ingest(const struct mesh_world *world, struct snapshot *pr
     add_services(&ingest);
     publish_services(&ingest);
     add_network_gateways(&ingest);
-    add_gateways(&ingest);
+    add_configuration(&ingest);
     for (size_t i = 0; i < world->cluster_count; i++) {
         index_done(&ingest.indexes[i]);
     }
@@ -657,6 +741,9 @@ static const struct {
     [MESH_SERVICES] = {"", "Service"},
     [MESH_ENDPOINTSLICES] = {"discovery.k8s.io", "EndpointSlice"},
     [MESH_GATEWAYS] = {"networking.istio.io", "Gateway"},
+    [MESH_VIRTUAL_SERVICES] = {"networking.istio.io", "VirtualService"},
+    [MESH_DESTINATION_RULES] = {"networking.istio.io", "DestinationRule"},
+    [MESH_PEER_AUTHENTICATIONS] = {"security.istio.io", "PeerAuthentication"},
 };
 
 bool mesh_objects_add(struct mesh_objects *objects, const struct json_value *object)

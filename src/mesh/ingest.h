@@ -19,7 +19,10 @@ enum mesh_kind {
     MESH_PODS,
     MESH_SERVICES,
     MESH_ENDPOINTSLICES,
-    MESH_GATEWAYS, // configuration: read from the first cluster only
+    MESH_GATEWAYS, // this and what follows is configuration: read from the first cluster only
+    MESH_VIRTUAL_SERVICES,
+    MESH_DESTINATION_RULES,
+    MESH_PEER_AUTHENTICATIONS,
     MESH_KIND_COUNT
 };
 

@@ -17,6 +17,13 @@ void snapshot_unref(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->service_count; i++) {
         mesh_service_unref(snapshot->services[i]);
     }
+    for (int i = 0; i < MESH_OBJECT_KIND_COUNT; i++) {
+        for (size_t j = 0; j < snapshot->objects[i].count; j++) {
+            mesh_object_unref(snapshot->objects[i].items[j]);
+        }
+    }
+    map_done(&snapshot->objects_by_key);
+    map_done(&snapshot->rules_by_host);
     map_done(&snapshot->services_by_hostname);
     arena_done(&snapshot->arena);
     mem_free(snapshot);
@@ -25,6 +32,13 @@ void snapshot_unref(struct snapshot *snapshot)
 struct mesh_service *snapshot_service(const struct snapshot *snapshot, struct str hostname)
 {
     return map_get(&snapshot->services_by_hostname, hostname);
+}
+
+struct mesh_object *snapshot_object(const struct snapshot *snapshot, struct arena *scratch,
+                                    enum mesh_object_kind kind, struct str ns, struct str name)
+{
+    struct str key = arena_format(scratch, "%d/%.*s/%.*s", (int)kind, STR_ARG(ns), STR_ARG(name));
+    return map_get(&snapshot->objects_by_key, key);
 }
 
 static bool config_equal(const struct mesh_config *a, const struct mesh_config *b)
@@ -40,11 +54,13 @@ static bool config_equal(const struct mesh_config *a, const struct mesh_config *
 static bool server_equal(const struct mesh_gateway_server *a, const struct mesh_gateway_server *b)
 {
     if (a->port != b->port || a->protocol != b->protocol || a->tls != b->tls ||
-        a->host_count != b->host_count || !str_equal(a->name, b->name)) {
+        a->host_count != b->host_count ||
+        a->is_https_redirect != b->is_https_redirect || !str_equal(a->name, b->name)) {
         return false;
     }
     for (size_t i = 0; i < a->host_count; i++) {
-        if (!str_equal(a->hosts[i], b->hosts[i])) {
+        if (!str_equal(a->hosts[i], b->hosts[i]) ||
+            !str_equal(a->host_namespaces[i], b->host_namespaces[i])) {
             return false;
         }
     }
@@ -82,10 +98,26 @@ bool mesh_network_gateways_equal(const struct snapshot *a, const struct snapshot
     return true;
 }
 
+static bool objects_equal(const struct snapshot *a, const struct snapshot *b)
+{
+    for (int i = 0; i < MESH_OBJECT_KIND_COUNT; i++) {
+        if (a->objects[i].count != b->objects[i].count) {
+            return false;
+        }
+        for (size_t j = 0; j < a->objects[i].count; j++) {
+            if (a->objects[i].items[j] != b->objects[i].items[j]) { // shared when equal
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 bool snapshot_equal(const struct snapshot *a, const struct snapshot *b)
 {
     if (a->service_count != b->service_count || a->gateway_count != b->gateway_count ||
-        !config_equal(&a->config, &b->config) || !mesh_network_gateways_equal(a, b)) {
+        !config_equal(&a->config, &b->config) || !mesh_network_gateways_equal(a, b) ||
+        !objects_equal(a, b)) {
         return false;
     }
     for (size_t i = 0; i < a->service_count; i++) {

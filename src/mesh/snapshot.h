@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "mesh/config.h"
 #include "mesh/gateway.h"
+#include "mesh/object.h"
 #include "mesh/service.h"
 
 // How a workload of another network is reached: the address of that network's east-west gateway.
@@ -17,6 +18,11 @@ struct mesh_network_gateway {
     struct str cluster;
     struct str address; // IP
     uint32_t port;
+};
+
+struct mesh_object_list {
+    struct mesh_object **items;
+    size_t count;
 };
 
 struct snapshot {
@@ -31,11 +37,19 @@ struct snapshot {
     size_t network_gateway_count;
     struct mesh_gateway *gateways; // sorted by creation, then namespace/name
     size_t gateway_count;
+    struct mesh_object_list objects[MESH_OBJECT_KIND_COUNT]; // each sorted by creation, name, namespace
+    struct map objects_by_key; // "kind/namespace/name" → struct mesh_object
+    // DestinationRules by their host; those with a wildcard host by nothing, in the order above.
+    struct map rules_by_host; // values: struct mesh_object_list
+    struct mesh_object_list wildcard_rules;
 };
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot); // NULL is fine
 struct mesh_service *snapshot_service(const struct snapshot *snapshot, struct str hostname); // borrowed; NULL
+
+struct mesh_object *snapshot_object(const struct snapshot *snapshot, struct arena *scratch,
+                                    enum mesh_object_kind kind, struct str ns, struct str name); // borrowed; NULL
 
 // True when nothing but the version differs.
 bool snapshot_equal(const struct snapshot *a, const struct snapshot *b);

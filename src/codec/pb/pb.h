@@ -114,6 +114,7 @@ enum pb_json_flags {
     PB_JSON_STRICT = 0,             // unknown fields are errors with their path
     PB_JSON_IGNORE_UNKNOWN = 1 << 0,
     PB_JSON_ORIGINAL_NAMES = 1 << 1, // writing: snake_case as in the schema, as Envoy's admin does
+    PB_JSON_GO_DURATIONS = 1 << 2,   // reading: "1m", "1h30m" and "250ms" too, as people write them in YAML
 };
 
 // Accepts lower-camel and original names, int64 as text or number, enums by name or number, Duration

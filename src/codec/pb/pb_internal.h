@@ -55,6 +55,7 @@ struct json_value *pb_json_list_write(struct arena *arena, const Google__Protobu
 
 // Texts of Duration and Timestamp.
 bool pb_duration_parse(struct str text, int64_t *ret_seconds, int32_t *ret_nanos);
+bool pb_go_duration_parse(struct str text, int64_t *ret_seconds, int32_t *ret_nanos); // "1h30m", "1.5s"; ≥ 0
 struct str pb_duration_format(struct arena *arena, int64_t seconds, int32_t nanos);
 bool pb_timestamp_parse(struct str text, int64_t *ret_seconds, int32_t *ret_nanos);
 struct str pb_timestamp_format(struct arena *arena, int64_t seconds, int32_t nanos);

@@ -424,7 +424,11 @@ static void *read_duration(struct reader *reader, const ProtobufCMessageDescript
 {
     (void)depth;
     Google__Protobuf__Duration *duration = pb_new(reader->arena, type);
-    if (value->type != JSON_STRING || !pb_duration_parse(value->text, &duration->seconds, &duration->nanos)) {
+    bool is_read = value->type == JSON_STRING &&
+                   (pb_duration_parse(value->text, &duration->seconds, &duration->nanos) ||
+                    ((reader->flags & PB_JSON_GO_DURATIONS) != 0 &&
+                     pb_go_duration_parse(value->text, &duration->seconds, &duration->nanos)));
+    if (!is_read) {
         return fail(reader, path, ERR_INVALID, "want a duration such as \"1.5s\"");
     }
     return duration;

@@ -256,6 +256,29 @@ static void bad_times_are_refused(void **state)
     for (size_t i = 0; i < array_count(durations); i++) {
         check_row(durations[i], !pb_duration_parse(str_of(durations[i]), &seconds, &nanos), "accepted");
     }
+    static const struct {
+        const char *text;
+        bool want;
+        int64_t want_seconds;
+        int32_t want_nanos;
+    } go[] = {
+        {"1m", true, 60, 0},
+        {"1h30m", true, 5400, 0},
+        {"1.5h", true, 5400, 0},
+        {"250ms", true, 0, 250000000},
+        {"1m0.5s", true, 60, 500000000},
+        {"", false, 0, 0},
+        {"1", false, 0, 0},
+        {"m", false, 0, 0},
+        {"-1m", false, 0, 0},
+        {"1d", false, 0, 0},
+        {"999999999999999h", false, 0, 0},
+    };
+    for (size_t i = 0; i < array_count(go); i++) {
+        bool got = pb_go_duration_parse(str_of(go[i].text), &seconds, &nanos);
+        check_row(go[i].text, got == go[i].want, "wrong verdict");
+        check_row(go[i].text, !got || (seconds == go[i].want_seconds && nanos == go[i].want_nanos), "wrong value");
+    }
     for (size_t i = 0; i < array_count(times); i++) {
         check_row(times[i], !pb_timestamp_parse(str_of(times[i]), &seconds, &nanos), "accepted");
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "codec/pb/pb_internal.h"
 
 #define DURATION_SECONDS_MAX 315576000000 // google/protobuf/duration.proto: 10 000 years
@@ -55,6 +56,57 @@ bool pb_duration_parse(struct str text, int64_t *ret_seconds, int32_t *ret_nanos
     }
     *ret_seconds = negative ? -seconds : seconds;
     *ret_nanos = negative ? -nanos : nanos;
+    return true;
+}
+
+// Unit by its name, in nanoseconds; longer names first where one begins with the other.
+static const struct {
+    const char *name;
+    uint64_t nanos;
+} go_units[] = {
+    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", 60000000000}, {"h", 3600000000000},
+};
+
+static bool take_go_unit(struct str *rest, uint64_t *ret_nanos)
+{
+    for (size_t i = 0; i < array_count(go_units); i++) {
+        if (str_starts_with(*rest, str_of(go_units[i].name))) {
+            *rest = str_from(*rest, strlen(go_units[i].name));
+            *ret_nanos = go_units[i].nanos;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pb_go_duration_parse(struct str text, int64_t *ret_seconds, int32_t *ret_nanos)
+{
+    struct str rest = text;
+    uint64_t total = 0; // nanoseconds; a hundred years fit
+    if (str_is_empty(text)) {
+        return false;
+    }
+    while (!str_is_empty(rest)) {
+        size_t digits = count_digits(rest);
+        uint64_t whole;
+        uint64_t unit;
+        int32_t fraction; // billionths
+        if (digits == 0 || digits > 15 || !str_to_u64(str_sub(rest, 0, digits), &whole)) {
+            return false;
+        }
+        rest = str_from(rest, digits);
+        if (!parse_fraction(&rest, &fraction) || !take_go_unit(&rest, &unit)) {
+            return false;
+        }
+        uint64_t part;
+        if (__builtin_mul_overflow(whole, unit, &part) ||
+            __builtin_add_overflow(part, unit / 1000 * (uint64_t)fraction / 1000000, &part) ||
+            __builtin_add_overflow(total, part, &total) || total > INT64_MAX) {
+            return false;
+        }
+    }
+    *ret_seconds = (int64_t)(total / 1000000000);
+    *ret_nanos = (int32_t)(total % 1000000000);
     return true;
 }
 

@@ -18,6 +18,7 @@
 
 struct cluster_key {
     struct str host;
+    struct str subset;
     uint32_t port;
     bool is_passthrough; // "outbound_." name: only mesh mTLS is let through
 };
@@ -32,35 +33,43 @@ struct group {
 struct assignment {
     struct gen *gen;
     struct cluster_key key;
+    const GenSubset *subset; // NULL: all endpoints
+    struct gen_policy policy;
     uint64_t scale;
     VEC(struct group) groups;
 };
 
 // --- name → key ------------------------------------------------------------------------------------------
 
-// "outbound|80||host" or "outbound_.80_._.host"; subsets belong to DestinationRules.
+// "outbound|80|v1|host" or "outbound_.80_.v1_.host"; the subset may be empty.
 static bool parse_cluster_name(struct str name, struct cluster_key *ret_key)
 {
     static const struct {
         struct str prefix;
-        struct str middle;
+        struct str separator;
         bool is_passthrough;
     } shapes[] = {
-        {{"outbound|", 9}, {"||", 2}, false},
-        {{"outbound_.", 10}, {"_._.", 4}, true},
+        {{"outbound|", 9}, {"|", 1}, false},
+        {{"outbound_.", 10}, {"_.", 2}, true},
     };
     for (size_t i = 0; i < array_count(shapes); i++) {
         if (!str_starts_with(name, shapes[i].prefix)) {
             continue;
         }
         struct str rest = str_from(name, shapes[i].prefix.size);
-        ptrdiff_t middle = str_find(rest, shapes[i].middle);
+        ptrdiff_t first = str_find(rest, shapes[i].separator);
         uint64_t port = 0;
-        if (middle < 0 || !str_to_u64(str_sub(rest, 0, (size_t)middle), &port) || port == 0 ||
+        if (first < 0 || !str_to_u64(str_sub(rest, 0, (size_t)first), &port) || port == 0 ||
             port > 65535) {
             return false;
         }
-        ret_key->host = str_from(rest, (size_t)middle + shapes[i].middle.size);
+        rest = str_from(rest, (size_t)first + shapes[i].separator.size);
+        ptrdiff_t second = str_find(rest, shapes[i].separator);
+        if (second < 0) {
+            return false;
+        }
+        ret_key->subset = str_sub(rest, 0, (size_t)second);
+        ret_key->host = str_from(rest, (size_t)second + shapes[i].separator.size);
         ret_key->port = (uint32_t)port;
         ret_key->is_passthrough = shapes[i].is_passthrough;
         return true;
@@ -180,6 +189,31 @@ static void add_lb_endpoint(struct assignment *assignment, struct group *group, 
     group->weight += clamp_weight(weight);
 }
 
+static bool is_in_subset(const struct mesh_endpoint *endpoint, const GenSubset *subset)
+{
+    for (size_t i = 0; subset != NULL && i < subset->n_labels; i++) {
+        struct str value = mesh_labels_get(&endpoint->labels, str_of(subset->labels[i]->key));
+        if (value.data == NULL || !str_equal(value, str_of(subset->labels[i]->value))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Will this proxy speak mesh mTLS to it? The client's own rule, then the server's, then whether a
+// sidecar is there at all.
+static bool speaks_mtls(const struct assignment *assignment, const struct mesh_endpoint *endpoint,
+                        uint32_t port)
+{
+    const Istio__Networking__V1alpha3__ClientTLSSettings *tls = assignment->policy.tls;
+    if (tls != NULL &&
+        tls->mode != ISTIO__NETWORKING__V1ALPHA3__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL) {
+        return false;
+    }
+    return endpoint->is_mtls && gen_workload_mtls(assignment->gen, endpoint->ns, &endpoint->labels,
+                                                  port) != GEN_MTLS_DISABLE;
+}
+
 static void add_endpoint(struct assignment *assignment, const struct mesh_endpoint *endpoint,
                          uint32_t port)
 {
@@ -188,17 +222,18 @@ static void add_endpoint(struct assignment *assignment, const struct mesh_endpoi
     uint64_t weight = (uint64_t)(endpoint->weight == 0 ? 1 : endpoint->weight) * assignment->scale;
     bool is_near = mesh_proxy_is_in_network(gen->proxy, endpoint->network) ||
                    count_gateways(gen->snapshot, endpoint->network, (struct str){0}) == 0;
+    bool is_mtls = speaks_mtls(assignment, endpoint, port);
     if (!is_near) {
-        if (endpoint->is_mtls) {
+        if (is_mtls) {
             share_among_gateways(assignment, group, endpoint, weight);
         }
         return;
     }
-    if (assignment->key.is_passthrough && !endpoint->is_mtls) {
+    if (assignment->key.is_passthrough && !is_mtls) {
         return;
     }
     add_lb_endpoint(assignment, group, endpoint->address, port, weight,
-                    endpoint->is_mtls && gen->snapshot->config.auto_mtls, endpoint->workload, true);
+                    is_mtls && gen->snapshot->config.auto_mtls, endpoint->workload, true);
 }
 
 static void add_gateways(struct assignment *assignment, struct group *group)
@@ -228,7 +263,7 @@ static void add_service(struct assignment *assignment, const struct mesh_service
     for (size_t i = 0; i < service->endpoint_count; i++) {
         const struct mesh_endpoint *endpoint = &service->endpoints[i];
         uint32_t number = mesh_endpoint_port_number(endpoint, port->name);
-        if (number == 0 || !endpoint->is_ready ||
+        if (number == 0 || !endpoint->is_ready || !is_in_subset(endpoint, assignment->subset) ||
             !mesh_proxy_sees_network(gen->proxy, endpoint->network) ||
             (service->is_cluster_local && !str_equal(endpoint->cluster, gen->proxy->cluster))) {
             continue;
@@ -252,6 +287,15 @@ void gen_endpoints(struct gen *gen, struct str cluster_name)
     if (port == NULL) {
         return;
     }
+    struct gen_rule rule;
+    gen_find_rule(gen, service->hostname, service->ns, &rule);
+    if (!str_is_empty(assignment.key.subset)) {
+        assignment.subset = gen_subset(&rule, assignment.key.subset);
+        if (assignment.subset == NULL) { // nobody defines it: nothing is behind it
+            return;
+        }
+    }
+    gen_policy_of(&rule, port->number, assignment.subset, &assignment.policy);
     add_service(&assignment, service, port);
     if (assignment.groups.count > 0) {
         qsort(assignment.groups.items, assignment.groups.count, sizeof(struct group), compare_groups);
@@ -265,4 +309,5 @@ void gen_endpoints(struct gen *gen, struct str cluster_name)
         PB_PUSH(gen->arena, wire, endpoints, group->wire);
     }
     vec_done(&assignment.groups);
+    gen_apply_locality(gen, &assignment.policy, wire);
 }

@@ -15,9 +15,15 @@ struct str gen_cluster_name(struct gen *gen, const struct mesh_service *service,
     return arena_format(gen->arena, "outbound|%u||%.*s", port, STR_ARG(service->hostname));
 }
 
-struct str gen_sni(struct gen *gen, const struct mesh_service *service, uint32_t port)
+struct str gen_subset_name(struct gen *gen, uint32_t port, struct str subset, struct str host)
 {
-    return arena_format(gen->arena, "outbound_.%u_._.%.*s", port, STR_ARG(service->hostname));
+    return arena_format(gen->arena, "outbound|%u|%.*s|%.*s", port, STR_ARG(subset), STR_ARG(host));
+}
+
+struct str gen_sni(struct gen *gen, const struct mesh_service *service, uint32_t port, struct str subset)
+{
+    return arena_format(gen->arena, "outbound_.%u_.%.*s_.%.*s", port, STR_ARG(subset),
+                        STR_ARG(service->hostname));
 }
 
 struct str gen_inbound_name(struct gen *gen, uint32_t port)

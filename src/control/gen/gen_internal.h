@@ -24,7 +24,9 @@ void gen_add(struct gen *gen, struct str name, void *message);
 // --- names (facts every part must agree on) ------------------------------------------------------------
 
 struct str gen_cluster_name(struct gen *gen, const struct mesh_service *service, uint32_t port); // "outbound|80||host"
-struct str gen_sni(struct gen *gen, const struct mesh_service *service, uint32_t port);          // "outbound_.80_._.host"
+struct str gen_sni(struct gen *gen, const struct mesh_service *service, uint32_t port,
+                   struct str subset); // "outbound_.80_.v1_.host"; subset may be empty
+struct str gen_subset_name(struct gen *gen, uint32_t port, struct str subset, struct str host); // "outbound|80|v1|host"
 struct str gen_inbound_name(struct gen *gen, uint32_t port);                                     // "inbound|80||"
 
 // --- views of the snapshot -------------------------------------------------------------------------------
@@ -48,6 +50,66 @@ void gen_targets(const struct gen *gen, gen_target_vec *ret_targets);
 bool gen_is_passthrough_router(const struct gen *gen);
 bool gen_passthrough_exposes(const struct gen *gen, struct str hostname);
 
+// --- rules (policy.c) --------------------------------------------------------------------------------------
+
+typedef Istio__Networking__V1alpha3__Subset GenSubset;
+typedef Istio__Networking__V1alpha3__LocalityLoadBalancerSetting GenLocality;
+
+// The DestinationRules of one service as this proxy sees them, merged. object NULL: there is none.
+struct gen_rule {
+    const struct mesh_object *object;
+    const Istio__Networking__V1alpha3__TrafficPolicy *policy;
+    GenSubset **subsets;
+    size_t subset_count;
+};
+
+// What is in force for one port and subset; each may be NULL.
+struct gen_policy {
+    const Istio__Networking__V1alpha3__ConnectionPoolSettings *pool;
+    const Istio__Networking__V1alpha3__LoadBalancerSettings *balancer;
+    const Istio__Networking__V1alpha3__OutlierDetection *outliers;
+    const Istio__Networking__V1alpha3__ClientTLSSettings *tls;
+};
+
+enum gen_mtls { GEN_MTLS_PERMISSIVE = 0, GEN_MTLS_STRICT, GEN_MTLS_DISABLE };
+
+void gen_find_rule(struct gen *gen, struct str hostname, struct str service_ns, struct gen_rule *ret_rule);
+const GenSubset *gen_subset(const struct gen_rule *rule, struct str name); // NULL: unknown
+void gen_policy_of(const struct gen_rule *rule, uint32_t port, const GenSubset *subset,
+                   struct gen_policy *ret_policy);
+const GenLocality *gen_locality_of(const struct gen_policy *policy); // NULL: none, or switched off
+bool gen_locality_is_off(const struct gen_policy *policy);
+bool gen_is_passthrough_balancer(const struct gen_policy *policy);
+struct str gen_config_path(struct gen *gen, const struct mesh_object *object, const char *kind);
+
+enum gen_mtls gen_namespace_mtls(const struct gen *gen, struct str ns);
+enum gen_mtls gen_workload_mtls(const struct gen *gen, struct str ns, const struct mesh_labels *labels,
+                                uint32_t port);
+
+// --- locality (locality.c) -----------------------------------------------------------------------------------
+
+// Distributes or orders the groups of an assignment by the locality settings in force.
+void gen_apply_locality(struct gen *gen, const struct gen_policy *policy, WireLoadAssignment *assignment);
+
+// --- HTTP routes of VirtualServices (http_routes.c) --------------------------------------------------------
+
+struct gen_http_context {
+    struct str gateway; // "mesh" or "namespace/name"
+    uint32_t port;      // of the listener: a Service port, or a Gateway server's
+};
+
+// Appends the routes that apply; returns how many.
+size_t gen_add_http_routes(struct gen *gen, const struct gen_http_context *context,
+                           const struct mesh_object *object, WireVirtualHost *host);
+bool gen_is_catch_all(const WireRoute *route); // takes every request
+// NULL: the defaults.
+void gen_set_retries(struct gen *gen, WireRouteAction *action,
+                     const Istio__Networking__V1alpha3__HTTPRetry *retries);
+// By consistent hashing of the service's DestinationRule; false: none.
+bool gen_add_hash_policy(struct gen *gen, WireRouteAction *action, struct str host, uint32_t port,
+                         struct str subset);
+bool gen_grpc_status(struct str text, uint64_t *ret_status);
+
 // --- parts -----------------------------------------------------------------------------------------------
 
 void gen_clusters(struct gen *gen);
@@ -57,6 +119,7 @@ void gen_outbound_listeners(struct gen *gen);
 void gen_inbound_listener(struct gen *gen);
 void gen_gateway_listeners(struct gen *gen);
 void gen_route(struct gen *gen, struct str name);
+void gen_gateway_route(struct gen *gen, struct str name, WireRouteConfiguration *routes);
 
 // Filters and chains (filters.c).
 WireFilter *gen_tcp_proxy(struct gen *gen, struct str cluster, bool log);

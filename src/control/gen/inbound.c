@@ -2,7 +2,8 @@
 //
 // virtualInbound: everything captured on its way into the workload. One set of filter chains per port
 // that a service of the workload targets, and one set for all other ports. Mesh mTLS is told from the
-// application's own TLS by its ALPN; plaintext is served too (PERMISSIVE, the default mode).
+// application's own TLS by its ALPN. PeerAuthentication says per port whether plaintext is served too
+// (PERMISSIVE, the default), refused (STRICT) or all there is (DISABLE).
 #include "control/gen/gen_internal.h"
 
 enum chain_content {
@@ -22,24 +23,51 @@ struct chain_shape {
 #define NO_ALPN NULL, 0
 
 // Envoy picks a chain by the most specific match, in the fixed order port, transport, ALPN: the rows'
-// order is for readers.
-static const struct chain_shape http_chains[] = {
+// order is for readers. STRICT takes no plaintext, DISABLE no mesh TLS.
+static const struct chain_shape permissive_http[] = {
     {"tls", ALPN(gen_alpn_all_mesh), CHAIN_HTTP, true},
     {"raw_buffer", NO_ALPN, CHAIN_HTTP, false},
 };
 
-static const struct chain_shape tcp_chains[] = {
+static const struct chain_shape permissive_tcp[] = {
     {"tls", ALPN(gen_alpn_all_mesh), CHAIN_TCP, true},
     {"tls", NO_ALPN, CHAIN_TCP, false},
     {"raw_buffer", NO_ALPN, CHAIN_TCP, false},
 };
 
-static const struct chain_shape auto_chains[] = {
+static const struct chain_shape permissive_auto[] = {
     {"tls", ALPN(gen_alpn_mesh_http), CHAIN_HTTP, true},
     {"raw_buffer", ALPN(gen_alpn_plain_http), CHAIN_HTTP, false},
     {"tls", ALPN(gen_alpn_mesh_tcp), CHAIN_TCP, true},
     {"raw_buffer", NO_ALPN, CHAIN_TCP, false},
     {"tls", NO_ALPN, CHAIN_TCP, false},
+};
+
+static const struct chain_shape strict_http[] = {{"tls", NO_ALPN, CHAIN_HTTP, true}};
+static const struct chain_shape strict_tcp[] = {{"tls", NO_ALPN, CHAIN_TCP, true}};
+static const struct chain_shape strict_auto[] = {
+    {"tls", ALPN(gen_alpn_mesh_http), CHAIN_HTTP, true},
+    {"tls", NO_ALPN, CHAIN_TCP, true},
+};
+
+static const struct chain_shape plain_http[] = {{NULL, NO_ALPN, CHAIN_HTTP, false}};
+static const struct chain_shape plain_tcp[] = {{NULL, NO_ALPN, CHAIN_TCP, false}};
+static const struct chain_shape plain_auto[] = {
+    {NULL, ALPN(gen_alpn_plain_http), CHAIN_HTTP, false},
+    {NULL, NO_ALPN, CHAIN_TCP, false},
+};
+
+enum port_class { CLASS_HTTP = 0, CLASS_TCP, CLASS_AUTO };
+
+#define ROWS(shapes) {(shapes), array_count(shapes)}
+
+static const struct {
+    const struct chain_shape *shapes;
+    size_t count;
+} chains[][3] = {
+    [GEN_MTLS_PERMISSIVE] = {ROWS(permissive_http), ROWS(permissive_tcp), ROWS(permissive_auto)},
+    [GEN_MTLS_STRICT] = {ROWS(strict_http), ROWS(strict_tcp), ROWS(strict_auto)},
+    [GEN_MTLS_DISABLE] = {ROWS(plain_http), ROWS(plain_tcp), ROWS(plain_auto)},
 };
 
 // What a set of chains leads to.
@@ -51,6 +79,7 @@ struct inbound_port {
     struct str http_name; // of HTTP chains
     struct str tcp_name;
     enum mesh_protocol protocol;
+    enum gen_mtls mtls;
 };
 
 static WireTransportSocket *mesh_tls_server(struct gen *gen, enum chain_content content)
@@ -147,17 +176,10 @@ static void add_chain(struct gen *gen, WireListener *listener, const struct inbo
 
 static void add_chains(struct gen *gen, WireListener *listener, const struct inbound_port *port)
 {
-    const struct chain_shape *shapes = tcp_chains;
-    size_t count = array_count(tcp_chains);
-    if (port->protocol == MESH_PROTOCOL_AUTO) {
-        shapes = auto_chains;
-        count = array_count(auto_chains);
-    } else if (mesh_protocol_is_http(port->protocol)) {
-        shapes = http_chains;
-        count = array_count(http_chains);
-    }
-    for (size_t i = 0; i < count; i++) {
-        add_chain(gen, listener, port, &shapes[i]);
+    enum port_class class = port->protocol == MESH_PROTOCOL_AUTO ? CLASS_AUTO
+        : mesh_protocol_is_http(port->protocol) ? CLASS_HTTP : CLASS_TCP;
+    for (size_t i = 0; i < chains[port->mtls][class].count; i++) {
+        add_chain(gen, listener, port, &chains[port->mtls][class].shapes[i]);
     }
 }
 
@@ -202,13 +224,27 @@ static WirePredicate *any_port_predicate(struct gen *gen, const uint32_t *ports,
     return predicate;
 }
 
+static enum gen_mtls port_mtls(const struct gen *gen, uint32_t port)
+{
+    return gen_workload_mtls(gen, gen->proxy->ns, &gen->proxy->labels, port);
+}
+
+// Plain HTTP is looked for where the protocol is not declared and plaintext is taken.
+static bool is_inspected(const struct gen *gen, const struct gen_target *target)
+{
+    return target->port->protocol == MESH_PROTOCOL_AUTO &&
+           port_mtls(gen, target->number) != GEN_MTLS_STRICT;
+}
+
 static void add_inspectors(struct gen *gen, WireListener *listener, const gen_target_vec *targets)
 {
     struct arena *arena = gen->arena;
     uint32_t *declared = arena_array(arena, uint32_t, targets->count + 1);
     size_t count = 0;
+    bool is_needed = port_mtls(gen, 0) != GEN_MTLS_STRICT;
     for (size_t i = 0; i < targets->count; i++) {
-        if (targets->items[i].port->protocol != MESH_PROTOCOL_AUTO) {
+        is_needed = is_needed || is_inspected(gen, &targets->items[i]);
+        if (!is_inspected(gen, &targets->items[i])) {
             declared[count++] = targets->items[i].number;
         }
     }
@@ -218,6 +254,9 @@ static void add_inspectors(struct gen *gen, WireListener *listener, const gen_ta
     WireListenerFilter *tls = gen_tls_inspector(gen);
     tls->filter_disabled = any_port_predicate(gen, &own_port, 1);
     PB_PUSH(arena, listener, listener_filters, tls);
+    if (!is_needed) {
+        return;
+    }
     WireListenerFilter *http = gen_http_inspector(gen);
     http->filter_disabled = any_port_predicate(gen, declared, count);
     PB_PUSH(arena, listener, listener_filters, http);
@@ -247,6 +286,7 @@ void gen_inbound_listener(struct gen *gen)
         .operation = STR(":0/*"),
         .http_name = STR("virtualInbound-catchall-http"),
         .tcp_name = STR("virtualInbound"),
+        .mtls = port_mtls(gen, 0),
     };
     add_chains(gen, listener, &others);
     for (size_t i = 0; i < targets.count; i++) {
@@ -261,6 +301,7 @@ void gen_inbound_listener(struct gen *gen)
             .http_name = name,
             .tcp_name = name,
             .protocol = target->port->protocol,
+            .mtls = port_mtls(gen, target->number),
         };
         add_chains(gen, listener, &port);
     }

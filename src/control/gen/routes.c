@@ -5,11 +5,14 @@
 //   "5000"                 all HTTP and undeclared services with that port, one virtual host each, then
 //                          a catch-all that passes unknown hosts through
 //   "host:15021"           one service whose undeclared port turned out to carry HTTP
+//   "http.8080"            on a gateway: the HTTP servers of its Gateways whose port leads to this one
+//
+// A VirtualService for the sidecars ("mesh") replaces the plain route of the services it names. Of
+// several for one host the first counts, nearest namespace first, then the oldest; an exact host beats a
+// wildcard.
 #include "control/gen/gen_internal.h"
 
 #include <stdlib.h>
-
-#include "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.pb-c.h"
 
 #define DIRECT_RESPONSE_MAX (1024u * 1024)
 
@@ -34,27 +37,6 @@ static void set_cluster(struct gen *gen, WireRoute *route, struct str cluster)
     action->max_grpc_timeout = pb_duration_ms(arena, 0);
     route->action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE;
     route->route = action;
-}
-
-// Istio's default: twice, on another host, for failures where nothing was processed.
-static void set_retries(struct gen *gen, WireRouteAction *action)
-{
-    struct arena *arena = gen->arena;
-    Envoy__Config__Route__V3__RetryPolicy__RetryHostPredicate *other_host =
-        pb_new(arena, &envoy__config__route__v3__retry_policy__retry_host_predicate__descriptor);
-    other_host->name = pb_text(arena, STR("envoy.retry_host_predicates.previous_hosts"));
-    other_host->config_type_case =
-        ENVOY__CONFIG__ROUTE__V3__RETRY_POLICY__RETRY_HOST_PREDICATE__CONFIG_TYPE_TYPED_CONFIG;
-    other_host->typed_config = pb_any(arena, pb_new(arena,
-        &envoy__extensions__retry__host__previous_hosts__v3__previous_hosts_predicate__descriptor));
-    Envoy__Config__Route__V3__RetryPolicy *policy =
-        pb_new(arena, &envoy__config__route__v3__retry_policy__descriptor);
-    policy->retry_on = pb_text(
-        arena, STR("connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"));
-    policy->num_retries = pb_uint32(arena, 2);
-    policy->host_selection_retry_max_attempts = 5;
-    PB_PUSH(arena, policy, retry_host_predicate, other_host);
-    action->retry_policy = policy;
 }
 
 // --- domains ---------------------------------------------------------------------------------------------
@@ -115,7 +97,9 @@ static WireVirtualHost *new_virtual_host(struct gen *gen, struct str name, WireR
     WireVirtualHost *host = pb_new(gen->arena, &envoy__config__route__v3__virtual_host__descriptor);
     host->name = pb_text(gen->arena, name);
     host->include_request_attempt_count = true;
-    PB_PUSH(gen->arena, host, routes, route);
+    if (route != NULL) {
+        PB_PUSH(gen->arena, host, routes, route);
+    }
     return host;
 }
 
@@ -127,8 +111,95 @@ static WireVirtualHost *service_host(struct gen *gen, const struct mesh_service 
     route->decorator = pb_new(arena, &envoy__config__route__v3__decorator__descriptor);
     route->decorator->operation = pb_text(arena, arena_format(arena, "%.*s/*", STR_ARG(name)));
     set_cluster(gen, route, gen_cluster_name(gen, service, port));
-    set_retries(gen, route->route);
+    gen_add_hash_policy(gen, route->route, service->hostname, port, STR_EMPTY);
+    gen_set_retries(gen, route->route, NULL);
     return new_virtual_host(gen, name, route);
+}
+
+// --- VirtualServices ---------------------------------------------------------------------------------------
+
+static bool is_for_sidecars(const MeshVirtualService *service)
+{
+    for (size_t i = 0; i < service->n_gateways; i++) {
+        if (str_equal(str_of(service->gateways[i]), STR("mesh"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// How well it names the host: 0 not at all, else more for longer patterns, most for the name itself.
+static size_t specificity(const MeshVirtualService *service, struct str hostname)
+{
+    size_t best = 0;
+    for (size_t i = 0; i < service->n_hosts; i++) {
+        struct str pattern = str_of(service->hosts[i]);
+        if (mesh_host_matches(pattern, hostname)) {
+            size_t value = str_equal(pattern, hostname) ? SIZE_MAX : pattern.size;
+            best = value > best ? value : best;
+        }
+    }
+    return best;
+}
+
+static const struct mesh_object *find_virtual_service(const struct gen *gen, struct str hostname)
+{
+    const struct mesh_object_list *list = &gen->snapshot->objects[MESH_OBJECT_VIRTUAL_SERVICE];
+    const struct mesh_object *best = NULL;
+    size_t best_value = 0;
+    enum mesh_visibility best_seen = MESH_INVISIBLE;
+    for (size_t i = 0; i < list->count; i++) {
+        const MeshVirtualService *service = list->items[i]->virtual_service;
+        size_t value = specificity(service, hostname);
+        if (value == 0 || service->n_http == 0 || !is_for_sidecars(service)) {
+            continue;
+        }
+        enum mesh_visibility seen = mesh_visibility_of(service->export_to, service->n_export_to,
+                                                       list->items[i]->ns, gen->proxy->ns);
+        if (seen < best_seen || (seen == best_seen && seen != MESH_INVISIBLE && value > best_value)) {
+            best = list->items[i];
+            best_value = value;
+            best_seen = seen;
+        }
+    }
+    return best;
+}
+
+static WireVirtualHost *routed_host(struct gen *gen, const struct mesh_service *service, uint32_t port)
+{
+    const struct mesh_object *object = find_virtual_service(gen, service->hostname);
+    if (object != NULL) {
+        struct gen_http_context context = {.gateway = STR("mesh"), .port = port};
+        WireVirtualHost *host = new_virtual_host(gen, arena_format(gen->arena, "%.*s:%u",
+            STR_ARG(service->hostname), port), NULL);
+        if (gen_add_http_routes(gen, &context, object, host) > 0) {
+            return host;
+        }
+    }
+    return service_host(gen, service, port);
+}
+
+// Hosts of VirtualServices that no service has on port 80 get virtual hosts of their own there.
+static void add_unknown_hosts(struct gen *gen, WireRouteConfiguration *routes, struct map *seen)
+{
+    const struct mesh_object_list *list = &gen->snapshot->objects[MESH_OBJECT_VIRTUAL_SERVICE];
+    struct gen_http_context context = {.gateway = STR("mesh"), .port = 80};
+    for (size_t i = 0; i < list->count; i++) {
+        const MeshVirtualService *service = list->items[i]->virtual_service;
+        for (size_t j = 0; is_for_sidecars(service) && j < service->n_hosts; j++) {
+            struct str name = str_of(service->hosts[j]);
+            if (str_starts_with(name, STR("*")) || map_has(seen, name) ||
+                find_virtual_service(gen, name) != list->items[i]) {
+                continue;
+            }
+            WireVirtualHost *host =
+                new_virtual_host(gen, arena_format(gen->arena, "%.*s:80", STR_ARG(name)), NULL);
+            if (gen_add_http_routes(gen, &context, list->items[i], host) > 0) {
+                add_domain(gen, host, seen, name);
+                PB_PUSH(gen->arena, routes, virtual_hosts, host);
+            }
+        }
+    }
 }
 
 static WireVirtualHost *catch_all(struct gen *gen)
@@ -168,10 +239,13 @@ static void add_port_hosts(struct gen *gen, WireRouteConfiguration *routes, uint
         const struct mesh_service *service = gen->snapshot->services[i];
         const struct mesh_port *found = mesh_service_port(service, port);
         if (found != NULL && carries_http(found)) {
-            WireVirtualHost *host = service_host(gen, service, port);
+            WireVirtualHost *host = routed_host(gen, service, port);
             add_domains(gen, host, &seen, service);
             PB_PUSH(gen->arena, routes, virtual_hosts, host);
         }
+    }
+    if (port == 80) {
+        add_unknown_hosts(gen, routes, &seen);
     }
     map_done(&seen);
     if (routes->n_virtual_hosts > 0) {
@@ -187,7 +261,7 @@ static void add_detected_host(struct gen *gen, WireRouteConfiguration *routes, s
     const struct mesh_service *service = snapshot_service(gen->snapshot, hostname);
     const struct mesh_port *found = service == NULL ? NULL : mesh_service_port(service, port);
     if (found != NULL && carries_http(found)) {
-        WireVirtualHost *host = service_host(gen, service, port);
+        WireVirtualHost *host = routed_host(gen, service, port);
         PB_PUSH(gen->arena, host, domains, pb_text(gen->arena, STR("*")));
         PB_PUSH(gen->arena, routes, virtual_hosts, host);
     }
@@ -202,6 +276,10 @@ void gen_route(struct gen *gen, struct str name)
     routes->ignore_port_in_host_matching = true;
     routes->max_direct_response_body_size_bytes = pb_uint32(arena, DIRECT_RESPONSE_MAX);
     gen_add(gen, arena_str(arena, name), routes);
+    if (gen->proxy->type == MESH_PROXY_ROUTER) {
+        gen_gateway_route(gen, name, routes);
+        return;
+    }
     ptrdiff_t colon = str_find_last_char(name, ':');
     uint64_t port = 0;
     if (!str_to_u64(colon < 0 ? name : str_from(name, (size_t)colon + 1), &port) || port > 65535) {

@@ -37,6 +37,9 @@ static const struct kube_resource *const kind_resources[MESH_KIND_COUNT] = {
     [MESH_SERVICES] = &kube_services,
     [MESH_ENDPOINTSLICES] = &kube_endpointslices,
     [MESH_GATEWAYS] = &kube_gateways,
+    [MESH_VIRTUAL_SERVICES] = &kube_virtual_services,
+    [MESH_DESTINATION_RULES] = &kube_destination_rules,
+    [MESH_PEER_AUTHENTICATIONS] = &kube_peer_authentications,
 };
 
 // --- sources -------------------------------------------------------------------------------------------
@@ -132,12 +135,12 @@ static struct source *source_new(struct cluster *cluster, const struct kube_conf
     source->cluster = cluster;
     source->client = client;
     for (int i = 0; i < MESH_KIND_COUNT; i++) {
-        if (i == MESH_GATEWAYS && !cluster->has_configuration) {
+        if (i >= MESH_GATEWAYS && !cluster->has_configuration) {
             continue;
         }
         struct informer_options options = {
             .resource = kind_resources[i],
-            .optional = i == MESH_GATEWAYS, // its CRD may be installed later
+            .optional = i >= MESH_GATEWAYS, // its CRD may be installed later
         };
         source->informers[i] = informer_new(client, &options, &source_events, source);
     }
