@@ -181,7 +181,10 @@ static void set_protocol(SSL_CTX *ssl, const struct tls_options *options)
     ASSERT(SSL_CTX_set1_groups_list(ssl, groups) == 1);
     (void)SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                        SSL_OP_CIPHER_SERVER_PREFERENCE);
-    (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // No automatic chain: the chain is what was configured. Otherwise OpenSSL looks for issuers of our own
+    // certificate among the roots, and verifies what it finds, in every handshake.
+    (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                    SSL_MODE_NO_AUTO_CHAIN);
     (void)SSL_CTX_set_timeout(ssl, TLS_SESSION_SECONDS);
     (void)SSL_CTX_set_num_tickets(ssl, 1); // two would double the cost of every handshake
 }

@@ -294,6 +294,7 @@ def test_openssl_resumes(secure, pki):
             previous = connection.session
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_tls_refuses_what_is_old(secure):
     for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
