@@ -200,6 +200,8 @@ static void fill_from_pod(struct ingest *ingest, struct arena *arena,
     endpoint->pod = arena_str(arena, object_name(pod));
     endpoint->labels = mesh_labels_from_json(arena, json_path(pod, "metadata", "labels", NULL));
     endpoint->locality = pod_locality(arena, index, pod);
+    endpoint->hostname = arena_str(arena, json_str(json_path(pod, "spec", "hostname", NULL)));
+    endpoint->subdomain = arena_str(arena, json_str(json_path(pod, "spec", "subdomain", NULL)));
     endpoint->identity = arena_format(
         arena, "spiffe://%.*s/ns/%.*s/sa/%.*s", STR_ARG(ingest->next->config.trust_domain),
         STR_ARG(ns), STR_ARG(str_is_empty(account) ? STR("default") : account));

@@ -33,7 +33,8 @@ static bool endpoint_equal(const struct mesh_endpoint *a, const struct mesh_endp
         !str_equal(a->cluster, b->cluster) || !str_equal(a->network, b->network) ||
         !str_equal(a->locality, b->locality) || !str_equal(a->ns, b->ns) ||
         !str_equal(a->pod, b->pod) || !str_equal(a->identity, b->identity) ||
-        !str_equal(a->workload, b->workload) || !mesh_labels_equal(&a->labels, &b->labels)) {
+        !str_equal(a->workload, b->workload) ||
+        !str_equal(a->hostname, b->hostname) || !str_equal(a->subdomain, b->subdomain) || !mesh_labels_equal(&a->labels, &b->labels)) {
         return false;
     }
     for (size_t i = 0; i < a->port_count; i++) {

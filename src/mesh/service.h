@@ -50,6 +50,8 @@ struct mesh_endpoint {
     struct str pod;      // name, when a pod stands behind it
     struct str identity; // "spiffe://…"; empty when no pod stands behind it
     struct str workload; // "name;namespace;canonical name;canonical revision;cluster"
+    struct str hostname;  // of the pod's own name, "db-0"; empty: it has none
+    struct str subdomain; // and the headless service it stands under, "db"
     struct mesh_labels labels;
     uint32_t weight;
     bool is_mtls;  // label security.istio.io/tlsMode=istio

@@ -346,20 +346,25 @@ static void set_locality_weights(struct gen *gen, WireCluster *cluster, const st
 
 // --- outbound --------------------------------------------------------------------------------------------
 
+// Panic mode would send to hosts known to be bad; locality failover relies on it being off.
+static void set_no_panic(struct gen *gen, WireCluster *cluster)
+{
+    cluster->common_lb_config =
+        pb_new(gen->arena, &envoy__config__cluster__v3__cluster__common_lb_config__descriptor);
+    cluster->common_lb_config->healthy_panic_threshold =
+        pb_new(gen->arena, &envoy__type__v3__percent__descriptor);
+}
+
 static void set_endpoints_by_ads(struct gen *gen, WireCluster *cluster, struct str name)
 {
     struct arena *arena = gen->arena;
+    set_no_panic(gen, cluster);
     cluster->type = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__EDS;
     cluster->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__LEAST_REQUEST;
     cluster->eds_cluster_config =
         pb_new(arena, &envoy__config__cluster__v3__cluster__eds_cluster_config__descriptor);
     cluster->eds_cluster_config->eds_config = wire_ads(arena);
     cluster->eds_cluster_config->service_name = pb_text(arena, name);
-    // Panic mode would send to hosts known to be bad; locality failover relies on it being off.
-    cluster->common_lb_config =
-        pb_new(arena, &envoy__config__cluster__v3__cluster__common_lb_config__descriptor);
-    cluster->common_lb_config->healthy_panic_threshold =
-        pb_new(arena, &envoy__type__v3__percent__descriptor);
 }
 
 static void add_socket_match(struct gen *gen, WireCluster *cluster, const char *name, const char *mode,
@@ -418,6 +423,16 @@ static WireTransportSocket *mesh_mtls(struct gen *gen, const struct target *targ
     return wire_transport_socket(arena, TLS_SOCKET, context);
 }
 
+static bool is_all_mtls(const struct mesh_service *service)
+{
+    for (size_t i = 0; i < service->endpoint_count; i++) {
+        if (!service->endpoints[i].is_mtls) {
+            return false;
+        }
+    }
+    return service->endpoint_count > 0;
+}
+
 // The rule's TLS mode decides where there is one. Without it endpoints say by metadata whether a sidecar
 // of the mesh answers there, unless their namespace has switched mTLS off.
 static void set_tls(struct gen *gen, WireCluster *cluster, const struct target *target, bool is_http2)
@@ -432,6 +447,13 @@ static void set_tls(struct gen *gen, WireCluster *cluster, const struct target *
     }
     if (!gen->snapshot->config.auto_mtls ||
         gen_namespace_mtls(gen, target->service->ns) == GEN_MTLS_DISABLE) {
+        return;
+    }
+    if (cluster->type == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST) {
+        // No endpoints to tell apart: all or nothing.
+        if (is_all_mtls(target->service)) {
+            cluster->transport_socket = mesh_mtls(gen, target, is_http2);
+        }
         return;
     }
     add_socket_match(gen, cluster, "tlsMode-istio", "istio", mesh_mtls(gen, target, is_http2));
@@ -458,6 +480,8 @@ static void add_outbound(struct gen *gen, const struct target *target)
     set_no_limits(gen, cluster);
     if (is_headless || gen_is_passthrough_balancer(&target->policy)) {
         set_original_dst(cluster);
+        set_no_panic(gen, cluster);
+        set_outliers(gen, cluster, target->policy.outliers);
     } else {
         set_endpoints_by_ads(gen, cluster, name);
         apply_balancing(gen, cluster, &target->policy);

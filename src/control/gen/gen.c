@@ -141,9 +141,14 @@ bool gen_generate(struct arena *arena, const struct snapshot *snapshot, const st
     case XDS_ROUTE:
         generate_named(&gen, gen_route, names, name_count);
         break;
+    case XDS_NAME_TABLE:
+        is_generated = proxy->type == MESH_PROXY_SIDECAR; // gateways ask the cluster's own DNS
+        if (is_generated) {
+            gen_name_table(&gen);
+        }
+        break;
     case XDS_SECRET: // workload certificates come from the proxy's own agent
     case XDS_EXTENSION_CONFIG:
-    case XDS_NAME_TABLE:
     case XDS_TYPE_COUNT:
         is_generated = false;
         break;

@@ -118,6 +118,7 @@ void gen_listeners(struct gen *gen);
 void gen_outbound_listeners(struct gen *gen);
 void gen_inbound_listener(struct gen *gen);
 void gen_gateway_listeners(struct gen *gen);
+void gen_name_table(struct gen *gen);
 void gen_route(struct gen *gen, struct str name);
 void gen_gateway_route(struct gen *gen, struct str name, WireRouteConfiguration *routes);
 

@@ -278,7 +278,7 @@ static const struct {
     {"non-flat-multi-primary/2-ingress", true},
     {"non-flat-multi-primary/3-weights", true},
     {"non-flat-multi-primary/4-failover", true},
-    {"non-flat-multi-primary/5-remote-only", false},
+    {"non-flat-multi-primary/5-remote-only", true},
     {"non-flat-multi-primary/6a-bookinfo-match-delay", true},
     {"non-flat-multi-primary/6b-bookinfo-weights-abort", true},
     {"non-flat-multi-primary/7-strict-mtls", true},

@@ -8,8 +8,9 @@
 //   TCP or TLS port:         VIP_P      straight to the service's cluster
 //   undeclared port:         VIP_P      HTTP by route "host:P", anything else to the service's cluster
 //
-// A headless service has no address of its own: its HTTP ports are served by the shared listener, its
-// other ports pass through.
+//   headless, not HTTP:      POD_P      for each pod
+//
+// A headless service has no address of its own: its HTTP ports are served by the shared listener.
 #include "control/gen/gen_internal.h"
 
 #define CHAIN_CONNECT_MS 15000u
@@ -116,12 +117,38 @@ static void add_virtual_outbound(struct gen *gen)
     gen_add(gen, STR("virtualOutbound"), listener);
 }
 
+// The caller of a headless service has picked a pod: one listener per pod, but not for the proxy's own,
+// which must stay reachable to itself.
+static void add_pod_listeners(struct gen *gen, struct map *seen, const struct mesh_service *service,
+                              const struct mesh_port *port)
+{
+    for (size_t i = 0; i < service->endpoint_count; i++) {
+        const struct mesh_endpoint *endpoint = &service->endpoints[i];
+        if (!endpoint->is_ready || mesh_endpoint_port_number(endpoint, port->name) == 0 ||
+            mesh_proxy_has_address(gen->proxy, endpoint->address)) {
+            continue;
+        }
+        struct str name =
+            arena_format(gen->arena, "%.*s_%u", STR_ARG(endpoint->address), port->number);
+        if (map_set(seen, name, gen) == NULL) {
+            add_address_listener(gen, service, port, endpoint->address, name);
+        }
+    }
+}
+
 static void add_port(struct gen *gen, struct map *seen, const struct mesh_service *service,
                      const struct mesh_port *port)
 {
     bool is_http = mesh_protocol_is_http(port->protocol);
     struct str address = is_http ? STR("0.0.0.0") : gen_service_address(gen, service);
-    if (port->protocol == MESH_PROTOCOL_UDP || str_is_empty(address)) {
+    if (port->protocol == MESH_PROTOCOL_UDP) {
+        return;
+    }
+    if (!is_http && service->resolution == MESH_RESOLUTION_PASSTHROUGH) {
+        add_pod_listeners(gen, seen, service, port);
+        return;
+    }
+    if (str_is_empty(address)) {
         return;
     }
     // The sockets of the proxy itself are bound to these.

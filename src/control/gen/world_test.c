@@ -169,5 +169,12 @@ struct json_value *test_generate(struct arena *arena, const struct snapshot *sna
         json_set(arena, json, str_of(keys[i]), to_json(arena, &out[i]));
         vec_done(&out[i].items);
     }
+    bool has_dns = str_equal(json_str(json_path(node, "metadata", "DNS_CAPTURE", NULL)), STR("true"));
+    if (has_dns && proxy.type == MESH_PROXY_SIDECAR) {
+        struct xds_resources table = {0};
+        assert_true(gen_generate(arena, snapshot, &proxy, XDS_NAME_TABLE, NULL, 0, &table));
+        json_set(arena, json, STR("nameTable"), to_json(arena, &table));
+        vec_done(&table.items);
+    }
     return json;
 }
