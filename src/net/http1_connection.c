@@ -221,6 +221,39 @@ static void after_request(struct http1_connection *connection)
     http1_sending_continue(connection);
 }
 
+static bool names_http(struct str text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (str_equal_nocase(str_sub(text, i, 5), STR("HTTP/"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A first line of three words that speaks neither protocol, such as a wrong HTTP/2 preface: its sender
+// could not read an HTTP/1 answer (RFC 9113 section 3.4).
+static bool is_foreign(const struct http1_connection *connection, struct str bytes)
+{
+    ptrdiff_t end = str_find_char(bytes, '\n');
+    if (!connection->takes_http2 || connection->base.request_count > 0 || end < 0) {
+        return false;
+    }
+    struct str line = str_sub(bytes, 0, (size_t)end);
+    return str_find_char(line, ' ') < str_find_last_char(line, ' ') && !names_http(line);
+}
+
+static void refuse_request(struct http1_connection *connection, const struct http1_problem *problem,
+                           struct str bytes)
+{
+    if (is_foreign(connection, bytes)) {
+        http_server_count_bad(connection->base.server);
+        http1_connection_close(connection);
+    } else {
+        refuse(connection, problem);
+    }
+}
+
 static enum step read_request(struct http1_connection *connection, struct buf *bytes)
 {
     struct http_pool *pool = connection->base.pool;
@@ -229,7 +262,7 @@ static enum step read_request(struct http1_connection *connection, struct buf *b
     struct http_head *head = &pool->head;
     if (!http1_parse_request(bytes->data + bytes->start, bytes->size, &limits, head,
                              &connection->message, &problem)) {
-        refuse(connection, &problem);
+        refuse_request(connection, &problem, buf_view(bytes));
         return STEP_WAIT;
     }
     http_connection_set_deadline(&connection->base, 0);
@@ -285,7 +318,12 @@ enum sniffed { SNIFFED_HTTP1, SNIFFED_MORE, SNIFFED_HTTP2 };
 
 static enum sniffed sniff(struct http1_connection *connection, struct str bytes)
 {
+    const struct tls_session *tls = stream_tls(connection->base.stream);
+    struct str alpn = tls == NULL ? STR_EMPTY : tls_session_alpn(tls);
     struct str preface = HTTP2_PREFACE;
+    if (str_equal(alpn, STR("h2"))) {
+        return SNIFFED_HTTP2; // agreed: whatever else comes is a fault. Other names leave it open.
+    }
     size_t size = bytes.size < preface.size ? bytes.size : preface.size;
     if (memcmp(bytes.data, preface.data, size) != 0) {
         connection->sniffing = false;
@@ -363,7 +401,7 @@ static enum step read_head(struct http1_connection *connection, struct str *rest
         http1_is_server(connection) ? HTTP1_REQUEST_HEAD : HTTP1_RESPONSE_HEAD;
     switch (http1_scan(&connection->scan, section, *rest, &limits, &problem)) {
     case HTTP1_BAD:
-        refuse(connection, &problem);
+        refuse_request(connection, &problem, *rest);
         return STEP_WAIT;
     case HTTP1_MORE:
         arm_head_timeout(connection);
@@ -788,6 +826,7 @@ struct http_connection *http1_connection_new_server(struct http_server *server,
 {
     struct http1_connection *connection = connection_new(pool, stream);
     connection->sniffing = http2;
+    connection->takes_http2 = http2;
     connection->base.is_server = true;
     connection->base.server = server;
     http_server_add_connection(server, &connection->base);

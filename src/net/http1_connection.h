@@ -38,6 +38,7 @@ struct http1_connection {
     bool eof;
     bool running;
     bool sniffing; // server: the first bytes may be HTTP/2's preface
+    bool takes_http2; // server: both protocols are spoken here
     bool head_begun; // server: the deadline is that of the head
 };
 

@@ -300,6 +300,24 @@ static void raw_frames(void **state)
     }
 }
 
+// What is neither protocol gets no answer that it could not read.
+static void wrong_prefaces(void **state)
+{
+    (void)state;
+    static const struct str rows[] = {STR("INVALID CONNECTION PREFACE\r\n\r\n"), STR("PRI * SPDY/3\r\n\r\nSM\r\n\r\n")};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        struct site site;
+        site_open(&site, NULL, NULL);
+        int fd = raw_connect(&site);
+        struct buf out = {0};
+        assert_true(raw_exchange(&site, fd, rows[i], &out));
+        assert_int_equal(out.size, 0);
+        buf_done(&out);
+        (void)close(fd);
+        site_close(&site);
+    }
+}
+
 // --- heads -----------------------------------------------------------------------------------------
 
 static void large_head_and_cookies(void **state)
@@ -687,6 +705,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rapid_reset),
         cmocka_unit_test(raw_frames),
+        cmocka_unit_test(wrong_prefaces),
         cmocka_unit_test(large_head_and_cookies),
         cmocka_unit_test(drain_with_goaway),
         cmocka_unit_test(drain_deadline),

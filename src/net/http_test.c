@@ -270,6 +270,8 @@ static const struct {
      "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\nraw bytes", false},
     {"upgrade ignored", "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n" GET("/hello"), HELLO HELLO, false},
     {"malformed", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n*", true},
+    {"HTTP/0.9", "GET /\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n*", true},
+    {"lower-case protocol", "GET / http/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n*", true},
     {"malformed second", GET("/hello") "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", HELLO "HTTP/1.1 400 Bad Request\r\n*", true},
     {"too many headers", "GET / HTTP/1.1\r\nHost: a\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\n"
      "a: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\na: 1\r\n\r\n", "HTTP/1.1 431 Request Header Fields Too Large\r\n*", true},
