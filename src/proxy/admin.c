@@ -133,8 +133,10 @@ static void write_host(struct buf *out, struct str cluster, const struct endpoin
     for (size_t i = 0; i < array_count(rows); i++) {
         buf_printf(out, "%.*s::%s::%s::%lld\n", STR_ARG(cluster), host->text, rows[i].name, (long long)rows[i].value);
     }
-    static const char *const health[] = {[LB_HEALTHY] = "healthy", [LB_DEGRADED] = "/degraded_eds_health", [LB_UNHEALTHY] = "/failed_eds_health"};
-    buf_printf(out, "%.*s::%s::health_flags::%s\n", STR_ARG(cluster), host->text, health[endpoint->health]);
+    bool is_ejected = atomic_load_explicit(&host->outlier.ejected, memory_order_relaxed);
+    static const char *const health[] = {[LB_HEALTHY] = "", [LB_DEGRADED] = "/degraded_eds_health", [LB_UNHEALTHY] = "/failed_eds_health"};
+    buf_printf(out, "%.*s::%s::health_flags::%s%s\n", STR_ARG(cluster), host->text, is_ejected ? "/failed_outlier_check" : "",
+               endpoint->health == LB_HEALTHY && !is_ejected ? "healthy" : health[endpoint->health]);
     struct str rest = endpoint->locality;
     static const char *const parts[] = {"region", "zone", "sub_zone"};
     for (size_t i = 0; i < array_count(parts); i++) {

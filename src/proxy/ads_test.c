@@ -349,7 +349,7 @@ static void test_a_bad_push_is_refused_and_the_rest_serves(void **state)
     plane_open(&plane);
     (void)connect_proxy(&plane, &proxy);
     bring_up(&plane, &proxy);
-    answer(&plane, XDS_CLUSTER, "c2", "name: remote\ntype: EDS\nlb_policy: MAGLEV\n---\nname: fresh\ntype: STATIC\n");
+    answer(&plane, XDS_CLUSTER, "c2", "name: remote\ntype: EDS\nlb_policy: LOAD_BALANCING_POLICY_CONFIG\n---\nname: fresh\ntype: STATIC\n");
     const Envoy__Service__Discovery__V3__DiscoveryRequest *request = await_request(&plane, 8, XDS_CLUSTER);
     assert_string_equal(request->version_info, "c1");
     assert_non_null(request->error_detail);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/config_store.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/memory.h"
 #include "codec/pb/pb.h"
@@ -20,6 +22,7 @@ struct resource {
     struct cluster_config *cluster;
     struct cluster *active_cluster;
     struct endpoint_set *endpoints; // of `cluster`
+    bool has_new_addresses;         // DNS: endpoints are to be made again
     // listeners
     struct listener_config *listener;
     struct listener_config *active_listener;
@@ -32,6 +35,7 @@ struct config_store {
     struct map resources[XDS_TYPE_COUNT];
     struct buf versions[XDS_TYPE_COUNT];
     struct secrets *secrets;
+    struct map hosts; // name → struct resolved_name
     struct generation *current;
     bool is_changed;
 };
@@ -71,6 +75,11 @@ void config_store_free(struct config_store *store)
         map_done(&store->resources[type]);
         buf_done(&store->versions[type]);
     }
+    void *host;
+    for (size_t at = 0; map_each(&store->hosts, &at, NULL, &host);) {
+        mem_free(host);
+    }
+    map_done(&store->hosts);
     generation_unref(store->current);
     secrets_unref(store->secrets);
     mem_free(store);
@@ -126,12 +135,16 @@ static enum err take_cluster(struct resource *resource, const void *message, str
         return ERR_INVALID;
     }
     struct endpoint_set *endpoints = NULL;
-    if (config->kind == CLUSTER_STATIC) {
-        endpoints = endpoint_set_new(config, config->assignment, resource->endpoints, err);
+    if (config->kind == CLUSTER_STATIC || config->kind == CLUSTER_DNS) { // DNS: to see whether it can be; names come later
+        endpoints = endpoint_set_new(config, config->assignment, resource->endpoints, NULL, NULL, err);
         if (endpoints == NULL) {
             cluster_config_unref(config);
             return ERR_INVALID;
         }
+    }
+    if (config->kind == CLUSTER_DNS) {
+        endpoint_set_unref(endpoints);
+        endpoints = NULL;
     }
     cluster_config_unref(resource->cluster);
     endpoint_set_unref(resource->endpoints);
@@ -311,6 +324,115 @@ void config_store_wanted(struct config_store *store, struct arena *arena, enum x
     *ret_count = count;
 }
 
+// --- host names of DNS clusters ------------------------------------------------------------------------
+
+typedef void host_visit_fn(void *owner, const struct cluster_config *config, struct str name);
+
+static void each_host(const struct cluster_config *config, host_visit_fn *visit, void *owner)
+{
+    const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment = config->kind == CLUSTER_DNS ? config->assignment : NULL;
+    for (size_t i = 0; assignment != NULL && i < assignment->n_endpoints; i++) {
+        for (size_t k = 0; k < assignment->endpoints[i]->n_lb_endpoints; k++) {
+            struct str name;
+            uint16_t port;
+            if (endpoint_name(assignment->endpoints[i]->lb_endpoints[k], &name, &port, NULL) == ERR_OK) {
+                visit(owner, config, name);
+            }
+        }
+    }
+}
+
+struct host_list {
+    struct arena *arena;
+    struct config_host *hosts;
+    size_t count;
+};
+
+static void add_host(void *owner, const struct cluster_config *config, struct str name)
+{
+    struct host_list *list = owner;
+    list->hosts = pb_grow(list->arena, list->hosts, list->count, sizeof(*list->hosts));
+    list->hosts[list->count++] = (struct config_host){arena_str(list->arena, name), config->dns_refresh_ms};
+}
+
+void config_store_wanted_hosts(struct config_store *store, struct arena *arena, struct config_host **ret_hosts, size_t *ret_count)
+{
+    struct host_list list = {.arena = arena};
+    void *value;
+    for (size_t at = 0; map_each(&store->resources[XDS_CLUSTER], &at, NULL, &value);) {
+        each_host(((const struct resource *)value)->cluster, add_host, &list);
+    }
+    *ret_hosts = list.hosts;
+    *ret_count = list.count;
+}
+
+bool config_store_set_host(struct config_store *store, struct str name, const struct address *addresses, size_t count)
+{
+    struct resolved_name *host = map_get(&store->hosts, name);
+    bool is_new = host == NULL;
+    if (is_new) {
+        host = mem_new(struct resolved_name);
+        (void)map_set(&store->hosts, name, host);
+    }
+    count = count > RESOLVE_ADDRESSES_MAX ? RESOLVE_ADDRESSES_MAX : count;
+    bool differs = count > 0 && count != host->count;
+    for (size_t i = 0; i < count && !differs; i++) {
+        differs = !address_equal(&addresses[i], &host->addresses[i]);
+    }
+    if (differs) {
+        memcpy(host->addresses, addresses, sizeof(*addresses) * count);
+        host->count = count;
+    }
+    void *value;
+    for (size_t at = 0; (is_new || differs) && map_each(&store->resources[XDS_CLUSTER], &at, NULL, &value);) {
+        ((struct resource *)value)->has_new_addresses = true;
+    }
+    store->is_changed = store->is_changed || is_new || differs;
+    return is_new || differs;
+}
+
+void config_store_forget_host(struct config_store *store, struct str name)
+{
+    mem_free(map_remove(&store->hosts, name));
+}
+
+static const struct resolved_name *find_host(void *owner, struct str name)
+{
+    const struct config_store *store = owner;
+    return map_get(&store->hosts, name);
+}
+
+struct answer_check {
+    const struct config_store *store;
+    bool is_complete;
+};
+
+static void check_answer(void *owner, const struct cluster_config *config, struct str name)
+{
+    struct answer_check *check = owner;
+    (void)config;
+    check->is_complete = check->is_complete && map_has(&check->store->hosts, name);
+}
+
+// Endpoints of a DNS cluster. NULL: a name is not answered yet.
+static struct endpoint_set *resolved_endpoints(struct config_store *store, struct resource *cluster)
+{
+    struct answer_check check = {store, true};
+    bool is_fresh = cluster->endpoints != NULL && cluster->endpoints->config == cluster->cluster;
+    each_host(cluster->cluster, check_answer, &check);
+    if (!check.is_complete || (is_fresh && !cluster->has_new_addresses)) {
+        return is_fresh ? cluster->endpoints : NULL;
+    }
+    const struct endpoint_set *previous = cluster->active_cluster == NULL ? NULL : cluster->active_cluster->endpoints;
+    struct endpoint_set *endpoints = endpoint_set_new(cluster->cluster, cluster->cluster->assignment, previous, find_host, store, NULL);
+    if (endpoints != NULL) {
+        endpoint_set_unref(cluster->endpoints);
+        cluster->endpoints = endpoints;
+        cluster->has_new_addresses = false;
+    }
+    return endpoints;
+}
+
 // --- what is ready -------------------------------------------------------------------------------------
 
 // Endpoints of an EDS cluster, compiled for its present configuration. NULL: not received, or bad.
@@ -328,7 +450,7 @@ static struct endpoint_set *cluster_endpoints(struct config_store *store, struct
     const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *message =
         pb_unpack(&arena, xds_type_descriptor(XDS_ENDPOINT), buf_view(&assignment->bytes), NULL);
     const struct endpoint_set *previous = cluster->active_cluster == NULL ? NULL : cluster->active_cluster->endpoints;
-    struct endpoint_set *endpoints = message == NULL ? NULL : endpoint_set_new(cluster->cluster, message, previous, NULL);
+    struct endpoint_set *endpoints = message == NULL ? NULL : endpoint_set_new(cluster->cluster, message, previous, NULL, NULL, NULL);
     arena_done(&arena);
     if (endpoints != NULL) {
         endpoint_set_unref(cluster->endpoints);
@@ -342,6 +464,8 @@ static void warm_cluster(struct config_store *store, struct resource *resource)
     struct endpoint_set *endpoints = resource->endpoints;
     if (resource->cluster->kind == CLUSTER_EDS) {
         endpoints = cluster_endpoints(store, resource);
+    } else if (resource->cluster->kind == CLUSTER_DNS) {
+        endpoints = resolved_endpoints(store, resource);
     }
     bool needs_endpoints = resource->cluster->kind != CLUSTER_ORIGINAL_DST;
     resource->is_warming = (needs_endpoints && endpoints == NULL) || !cluster_config_is_supplied(resource->cluster, store->secrets);

@@ -36,6 +36,17 @@ struct secrets *config_store_secrets(struct config_store *store);               
 // Names the configuration refers to: endpoints of EDS clusters, route tables of listeners. In the arena.
 void config_store_wanted(struct config_store *store, struct arena *arena, enum xds_type type, struct str **ret_names, size_t *ret_count);
 
+// Host names of DNS clusters, for whoever resolves them. A cluster is ready when each of its names has
+// been answered once, be it by a failure.
+struct config_host {
+    struct str name;
+    uint64_t refresh_ms;
+};
+void config_store_wanted_hosts(struct config_store *store, struct arena *arena, struct config_host **ret_hosts, size_t *ret_count);
+// count 0: not found, the answer before stands. True: something changed.
+bool config_store_set_host(struct config_store *store, struct str name, const struct address *addresses, size_t count);
+void config_store_forget_host(struct config_store *store, struct str name);
+
 // The generation of everything that is ready, or NULL when nothing changed since the last call.
 struct generation *config_store_generation(struct config_store *store);
 struct generation *config_store_current(struct config_store *store); // borrowed

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "proxy/admin.h"
 #include "proxy/ads.h"
+#include "proxy/dns_clusters.h"
 #include "proxy/identity/identity.h"
 
 static struct log_scope scope = LOG_SCOPE("proxy");
@@ -38,6 +39,7 @@ static void on_publish(struct loop_task *task)
     if (generation == NULL) {
         return;
     }
+    dns_clusters_refresh(proxy->dns);
     stat_set(stats_get(proxy->stats, STAT_SERVER, STR("cluster_manager"), "active_clusters", STAT_GAUGE),
              (int64_t)map_count(&generation->clusters));
     stat_set(stats_get(proxy->stats, STAT_SERVER, STR("cluster_manager"), "warming_clusters", STAT_GAUGE),
@@ -72,6 +74,11 @@ void proxy_set_initialized(struct proxy *proxy)
 bool proxy_is_ready(const struct proxy *proxy)
 {
     return proxy->state == PROXY_LIVE;
+}
+
+static void on_addresses(void *owner)
+{
+    proxy_changed(owner);
 }
 
 static void on_drain_poll(struct loop_timer *timer)
@@ -117,6 +124,7 @@ void proxy_init(struct proxy *proxy, struct loop *loop, unsigned concurrency)
     proxy->stats = stats_new();
     proxy->metrics = metrics_new();
     proxy->store = config_store_new(proxy->stats);
+    proxy->dns = dns_clusters_new(loop, proxy->store, on_addresses, proxy);
     loop_task_init(&proxy->publish, on_publish);
     loop_timer_init(&proxy->drain_poll, loop, on_drain_poll);
     set_state(proxy, PROXY_INITIALIZING);
@@ -137,6 +145,7 @@ void proxy_done(struct proxy *proxy)
     for (unsigned i = 0; i < proxy->worker_count; i++) {
         worker_stop(proxy->workers[i]);
     }
+    dns_clusters_free(proxy->dns);
     config_store_free(proxy->store);
     metrics_free(proxy->metrics);
     stats_free(proxy->stats);

@@ -26,6 +26,7 @@ struct proxy {
     struct loop_task publish;
     struct loop_timer drain_poll;
     uint64_t drain_deadline_ms;
+    struct dns_clusters *dns;
     struct ads *ads;           // NULL: static configuration only
     struct identity *identity; // NULL: none
     struct admin *admin;

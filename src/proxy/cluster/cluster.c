@@ -8,12 +8,14 @@
 #include "base/memory.h"
 #include "codec/pb/pb.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
+#include "proxy/lb/consistent.h"
 
 #define HTTP_OPTIONS_KEY "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 #define IDLE_TIMEOUT_DEFAULT_MS 3600000u
 #define BREAKER_DEFAULT 1024u
 #define RETRIES_DEFAULT 3u
 #define PANIC_DEFAULT 50u
+#define DNS_REFRESH_DEFAULT_MS 5000u
 
 typedef Envoy__Config__Cluster__V3__Cluster cluster_message;
 typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions http_options;
@@ -59,9 +61,45 @@ static enum err compile_kind(const cluster_message *message, struct cluster_conf
     case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST:
         config->kind = CLUSTER_ORIGINAL_DST;
         return ERR_OK;
+    case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__STRICT_DNS:
+        config->kind = CLUSTER_DNS;
+        config->dns_family = (unsigned)message->dns_lookup_family > DNS_ALL ? DNS_AUTO : (enum cluster_dns_family)message->dns_lookup_family;
+        config->dns_refresh_ms = pb_duration_to_ms(message->dns_refresh_rate, DNS_REFRESH_DEFAULT_MS);
+        return ERR_OK;
     default:
-        return error_set(err, ERR_UNSUPPORTED, "clusters resolved by DNS are not supported");
+        return error_set(err, ERR_UNSUPPORTED, "cluster type LOGICAL_DNS is not supported");
     }
+}
+
+// Sizes of the tables of consistent hashing, where the policy is one.
+static enum err compile_consistent(const cluster_message *message, struct cluster_config *config, struct error *err)
+{
+    const Envoy__Config__Cluster__V3__Cluster__CommonLbConfig *common = message->common_lb_config;
+    if (common != NULL && common->consistent_hashing_lb_config != NULL) {
+        config->hashes_host_names = common->consistent_hashing_lb_config->use_hostname_for_hashing;
+        if (common->consistent_hashing_lb_config->hash_balance_factor != NULL) {
+            return error_set(err, ERR_UNSUPPORTED, "bounded loads (hash_balance_factor) are not supported");
+        }
+    }
+    if (message->lb_config_case == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_RING_HASH_LB_CONFIG) {
+        const Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig *ring = message->ring_hash_lb_config;
+        config->lb.ring_size_min = ring->minimum_ring_size == NULL ? RING_SIZE_MIN_DEFAULT : ring->minimum_ring_size->value;
+        config->lb.ring_size_max = ring->maximum_ring_size == NULL ? RING_SIZE_MAX_DEFAULT : ring->maximum_ring_size->value;
+        if (ring->hash_function != ENVOY__CONFIG__CLUSTER__V3__CLUSTER__RING_HASH_LB_CONFIG__HASH_FUNCTION__XX_HASH) {
+            return error_set(err, ERR_UNSUPPORTED, "ring hash with MurmurHash is not supported");
+        }
+        if (config->lb.ring_size_min == 0 || config->lb.ring_size_max > RING_SIZE_MAX_DEFAULT || config->lb.ring_size_min > config->lb.ring_size_max) {
+            return error_set(err, ERR_INVALID, "ring sizes %llu to %llu: want 1 to %u", (unsigned long long)config->lb.ring_size_min,
+                             (unsigned long long)config->lb.ring_size_max, RING_SIZE_MAX_DEFAULT);
+        }
+    } else if (message->lb_config_case == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_MAGLEV_LB_CONFIG &&
+               message->maglev_lb_config->table_size != NULL) {
+        config->lb.maglev_size = message->maglev_lb_config->table_size->value;
+        if (!maglev_size_is_valid(config->lb.maglev_size)) {
+            return error_set(err, ERR_INVALID, "maglev table size is not a prime up to %u", MAGLEV_SIZE_MAX);
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err compile_balancing(const cluster_message *message, struct cluster_config *config, struct error *err)
@@ -77,6 +115,12 @@ static enum err compile_balancing(const cluster_message *message, struct cluster
         break;
     case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__RANDOM:
         config->lb.policy = LB_RANDOM;
+        break;
+    case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__RING_HASH:
+        config->lb.policy = LB_RING_HASH;
+        break;
+    case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__MAGLEV:
+        config->lb.policy = LB_MAGLEV;
         break;
     default:
         return error_set(err, ERR_UNSUPPORTED, "load balancing policy %d is not supported", (int)message->lb_policy);
@@ -100,7 +144,20 @@ static enum err compile_balancing(const cluster_message *message, struct cluster
     config->lb.locality_weighted =
         common != NULL && common->locality_config_specifier_case ==
                               ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
-    return ERR_OK;
+    return compile_consistent(message, config, err);
+}
+
+static enum err compile_outlier(const cluster_message *message, struct cluster_config *config, struct error *err)
+{
+    struct outlier_options options;
+    if (message->outlier_detection == NULL) {
+        return ERR_OK;
+    }
+    enum err result = outlier_options_compile(message->outlier_detection, &options, err);
+    if (result == ERR_OK) {
+        config->outlier = outlier_new(&options);
+    }
+    return result;
 }
 
 static void compile_breakers(const cluster_message *message, struct cluster_config *config)
@@ -235,6 +292,9 @@ static enum err compile(struct cluster_config *config, const cluster_message *me
         result = compile_balancing(message, config, err);
     }
     if (result == ERR_OK) {
+        result = compile_outlier(message, config, err);
+    }
+    if (result == ERR_OK) {
         result = compile_protocol(message, config, err);
     }
     if (result == ERR_OK) {
@@ -275,6 +335,7 @@ struct cluster_config *cluster_config_ref(struct cluster_config *config)
 void cluster_config_unref(struct cluster_config *config)
 {
     if (config != NULL && atomic_fetch_sub_explicit(&config->references, 1, memory_order_acq_rel) == 1) {
+        outlier_free(config->outlier);
         arena_done(&config->arena);
         mem_free(config);
     }
@@ -332,6 +393,20 @@ static bool value_equal(const Google__Protobuf__Value *a, const Google__Protobuf
     }
 }
 
+enum err endpoint_name(const Envoy__Config__Endpoint__V3__LbEndpoint *from, struct str *ret_name, uint16_t *ret_port, struct error *err)
+{
+    const Envoy__Config__Endpoint__V3__Endpoint *endpoint =
+        from->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT ? from->endpoint : NULL;
+    if (endpoint == NULL || endpoint->address == NULL ||
+        endpoint->address->address_case != ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS ||
+        endpoint->address->socket_address->port_value > 65535 || endpoint->address->socket_address->address[0] == 0) {
+        return error_set(err, ERR_INVALID, "endpoint without a host name and port");
+    }
+    *ret_name = str_of(endpoint->address->socket_address->address);
+    *ret_port = (uint16_t)endpoint->address->socket_address->port_value;
+    return ERR_OK;
+}
+
 // The first choice all of whose keys the endpoint carries; {} matches everything.
 static const struct transport_socket *choose_transport(const struct cluster_config *config,
                                                        const Envoy__Config__Core__V3__Metadata *metadata)
@@ -372,32 +447,102 @@ static enum lb_health health_of(Envoy__Config__Core__V3__HealthStatus status)
     }
 }
 
-static enum err add_endpoint(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LbEndpoint *from, uint32_t locality,
-                             uint32_t priority, const struct map *known, struct error *err)
+// What stands for the endpoint in consistent hashing.
+static struct str hash_key(struct endpoint_set *set, const struct endpoint *endpoint, const Envoy__Config__Core__V3__Metadata *metadata)
 {
-    if (from->host_identifier_case != ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
-        return error_set(err, ERR_UNSUPPORTED, "endpoint without an address");
+    struct str key = pb_struct_get_str(find_metadata(metadata, "envoy.lb"), "hash_key");
+    if (key.size > 0) {
+        return arena_str(&set->arena, key);
     }
+    return set->config->hashes_host_names && endpoint->host_name.size > 0 ? endpoint->host_name : str_of(endpoint->host->text);
+}
+
+// Where an endpoint of the assignment belongs.
+struct endpoint_place {
+    uint32_t locality;
+    uint32_t priority;
+    const struct map *known;
+};
+
+static void add_address(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LbEndpoint *from, const struct address *address,
+                        struct str host_name, const struct endpoint_place *place)
+{
     struct endpoint *endpoint = &set->endpoints[set->count];
-    struct address address;
-    enum err result = address_compile(from->endpoint->address, &address, err);
-    if (result != ERR_OK) {
-        return result;
-    }
-    endpoint->host = carry_host(known, &address);
+    endpoint->host = carry_host(place->known, address);
+    endpoint->host_name = host_name;
     endpoint->transport = choose_transport(set->config, from->metadata);
     endpoint->workload = arena_str(&set->arena, pb_struct_get_str(find_metadata(from->metadata, "istio"), "workload"));
     endpoint->health = health_of(from->health_status);
     uint32_t weight = pb_uint32_or(from->load_balancing_weight, 1);
     endpoint->balance = (struct lb_host){
         .weight = weight == 0 ? 1 : weight,
-        .priority = priority,
-        .locality = locality,
+        .priority = place->priority,
+        .locality = place->locality,
         .health = endpoint->health,
         .active = &endpoint->host->active,
+        .key = hash_key(set, endpoint, from->metadata),
     };
     set->count++;
-    return ERR_OK;
+}
+
+static enum err add_endpoint(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LbEndpoint *from,
+                             const struct endpoint_place *place, struct error *err)
+{
+    struct address address;
+    enum err result = address_compile(from->endpoint->address, &address, err);
+    if (result == ERR_OK) {
+        add_address(set, from, &address, arena_str(&set->arena, str_of(from->endpoint->hostname)), place);
+    }
+    return result;
+}
+
+static bool is_ipv6(const struct address *address)
+{
+    return address->storage.ss_family == AF_INET6;
+}
+
+// AUTO prefers IPv6 and falls back to IPv4; V4_PREFERRED the other way round.
+static bool is_family_wanted(enum cluster_dns_family family, bool has_ipv4, bool has_ipv6, const struct address *address)
+{
+    switch (family) {
+    case DNS_AUTO:
+        return is_ipv6(address) == has_ipv6;
+    case DNS_V4_ONLY:
+        return !is_ipv6(address);
+    case DNS_V6_ONLY:
+        return is_ipv6(address);
+    case DNS_V4_PREFERRED:
+        return is_ipv6(address) != has_ipv4;
+    case DNS_ALL:
+        return true;
+    }
+    return true;
+}
+
+// Every address of the name is a host of its own. A name without an answer yet has none.
+static enum err add_names(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LbEndpoint *from, const struct endpoint_place *place,
+                          endpoint_resolve_fn *resolve, void *owner, struct error *err)
+{
+    struct str name;
+    uint16_t port;
+    enum err result = endpoint_name(from, &name, &port, err);
+    const struct resolved_name *answer = result != ERR_OK || resolve == NULL ? NULL : resolve(owner, name);
+    struct str host_name = result == ERR_OK ? arena_str(&set->arena, name) : STR_EMPTY;
+    bool has_ipv4 = false;
+    bool has_ipv6 = false;
+    for (size_t i = 0; answer != NULL && i < answer->count; i++) {
+        has_ipv6 = has_ipv6 || is_ipv6(&answer->addresses[i]);
+        has_ipv4 = has_ipv4 || !is_ipv6(&answer->addresses[i]);
+    }
+    for (size_t i = 0; answer != NULL && i < answer->count; i++) {
+        struct address address = answer->addresses[i];
+        if (!is_family_wanted(set->config->dns_family, has_ipv4, has_ipv6, &address)) {
+            continue;
+        }
+        address_set_port(&address, port);
+        add_address(set, from, &address, host_name, place);
+    }
+    return result;
 }
 
 static struct str locality_text(struct arena *arena, const Envoy__Config__Core__V3__Locality *locality)
@@ -406,7 +551,7 @@ static struct str locality_text(struct arena *arena, const Envoy__Config__Core__
 }
 
 static enum err add_locality(struct endpoint_set *set, const Envoy__Config__Endpoint__V3__LocalityLbEndpoints *from,
-                             const struct map *known, struct error *err)
+                             const struct map *known, endpoint_resolve_fn *resolve, void *owner, struct error *err)
 {
     if (from->priority >= LB_PRIORITIES_MAX) {
         return error_set(err, ERR_INVALID, "priority %u is above %u", from->priority, LB_PRIORITIES_MAX - 1);
@@ -414,19 +559,28 @@ static enum err add_locality(struct endpoint_set *set, const Envoy__Config__Endp
     uint32_t locality = set->locality_count++;
     set->locality_weights[locality] = pb_uint32_or(from->load_balancing_weight, 0);
     struct str text = locality_text(&set->arena, from->locality);
+    const struct endpoint_place place = {locality, from->priority, known};
+    uint32_t first = set->count;
     for (size_t i = 0; i < from->n_lb_endpoints; i++) {
-        enum err result = add_endpoint(set, from->lb_endpoints[i], locality, from->priority, known, err);
+        if (from->lb_endpoints[i]->host_identifier_case != ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
+            return error_set(err, ERR_UNSUPPORTED, "endpoint without an address");
+        }
+        enum err result = set->config->kind == CLUSTER_DNS ? add_names(set, from->lb_endpoints[i], &place, resolve, owner, err)
+                                                           : add_endpoint(set, from->lb_endpoints[i], &place, err);
         if (result != ERR_OK) {
             return result;
         }
-        set->endpoints[set->count - 1].locality = text;
+    }
+    for (uint32_t i = first; i < set->count; i++) {
+        set->endpoints[i].locality = text;
     }
     return ERR_OK;
 }
 
 struct endpoint_set *endpoint_set_new(struct cluster_config *config,
                                       const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment,
-                                      const struct endpoint_set *previous, struct error *err)
+                                      const struct endpoint_set *previous, endpoint_resolve_fn *resolve, void *owner,
+                                      struct error *err)
 {
     struct endpoint_set *set = mem_new(struct endpoint_set);
     atomic_init(&set->references, 1);
@@ -434,7 +588,7 @@ struct endpoint_set *endpoint_set_new(struct cluster_config *config,
     size_t localities = assignment == NULL ? 0 : assignment->n_endpoints;
     size_t total = 0;
     for (size_t i = 0; i < localities; i++) {
-        total += assignment->endpoints[i]->n_lb_endpoints;
+        total += assignment->endpoints[i]->n_lb_endpoints * (config->kind == CLUSTER_DNS ? RESOLVE_ADDRESSES_MAX : 1u);
     }
     if (total > CLUSTER_ENDPOINTS_MAX || localities > CLUSTER_ENDPOINTS_MAX) {
         (void)error_set(err, ERR_LIMIT, "more than %u endpoints", CLUSTER_ENDPOINTS_MAX);
@@ -449,7 +603,7 @@ struct endpoint_set *endpoint_set_new(struct cluster_config *config,
     }
     enum err result = ERR_OK;
     for (size_t i = 0; i < localities && result == ERR_OK; i++) {
-        result = add_locality(set, assignment->endpoints[i], &known, err);
+        result = add_locality(set, assignment->endpoints[i], &known, resolve, owner, err);
     }
     map_done(&known);
     if (result != ERR_OK) {

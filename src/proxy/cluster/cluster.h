@@ -15,16 +15,21 @@
 #include "envoy/config/cluster/v3/cluster.pb-c.h"
 #include "envoy/config/endpoint/v3/endpoint.pb-c.h"
 #include "net/address.h"
+#include "net/resolve.h"
+#include "proxy/cluster/outlier.h"
 #include "proxy/cluster/transport_socket.h"
 #include "proxy/lb/lb.h"
 
 #define CLUSTER_ENDPOINTS_MAX 100000u // of one cluster
 #define CLUSTER_CONNECT_DEFAULT_MS 5000u
 
-enum cluster_kind { CLUSTER_STATIC, CLUSTER_EDS, CLUSTER_ORIGINAL_DST };
+enum cluster_kind { CLUSTER_STATIC, CLUSTER_EDS, CLUSTER_ORIGINAL_DST, CLUSTER_DNS };
 
 // Which HTTP version requests go upstream with.
 enum cluster_protocol { CLUSTER_HTTP1, CLUSTER_HTTP2, CLUSTER_AS_DOWNSTREAM, CLUSTER_BY_ALPN };
+
+// As Envoy numbers them.
+enum cluster_dns_family { DNS_AUTO, DNS_V4_ONLY, DNS_V6_ONLY, DNS_V4_PREFERRED, DNS_ALL };
 
 struct transport_choice {
     struct str name;
@@ -58,7 +63,11 @@ struct cluster_config {
     uint64_t pending_max;
     uint64_t requests_max;
     uint64_t retries_max;
-    const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment; // STATIC; lives in the arena
+    const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment; // STATIC, DNS; lives in the arena
+    uint64_t dns_refresh_ms;
+    enum cluster_dns_family dns_family;
+    bool hashes_host_names; // consistent hashing by an endpoint's name instead of its address
+    struct outlier *outlier; // the one thing here that changes, under its own lock; NULL: none
 };
 
 struct cluster_config *cluster_config_new(const Envoy__Config__Cluster__V3__Cluster *config, struct error *err); // NULL: refused
@@ -81,6 +90,7 @@ struct upstream_host {
     atomic_llong requests_total;
     atomic_llong requests_success;
     atomic_llong requests_error;
+    struct outlier_host outlier;
 };
 
 struct upstream_host *upstream_host_new(const struct address *address);
@@ -93,6 +103,7 @@ struct endpoint {
     const struct transport_socket *transport; // in the cluster_config
     struct str workload;  // "name;namespace;canonical;revision;cluster", metadata istio.workload
     struct str locality;  // "region/zone/subzone"
+    struct str host_name; // empty: none
     enum lb_health health;
 };
 
@@ -107,10 +118,20 @@ struct endpoint_set {
     uint32_t overprovisioning;
 };
 
-// previous (may be NULL): hosts of the same address are carried over.
+// Addresses of a host name.
+struct resolved_name {
+    struct address addresses[RESOLVE_ADDRESSES_MAX]; // port 0
+    size_t count;
+};
+
+// NULL: not looked up yet. Borrowed.
+typedef const struct resolved_name *endpoint_resolve_fn(void *owner, struct str name);
+
+// previous (may be NULL): hosts of the same address are carried over. resolve: for clusters of kind DNS.
 struct endpoint_set *endpoint_set_new(struct cluster_config *config,
                                       const Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment,
-                                      const struct endpoint_set *previous, struct error *err);
+                                      const struct endpoint_set *previous, endpoint_resolve_fn *resolve, void *owner,
+                                      struct error *err);
 struct endpoint_set *endpoint_set_ref(struct endpoint_set *set);
 void endpoint_set_unref(struct endpoint_set *set); // NULL is fine
 
@@ -125,6 +146,9 @@ struct cluster *cluster_new(struct cluster_config *config, struct endpoint_set *
 struct cluster *cluster_ref(struct cluster *cluster);
 void cluster_unref(struct cluster *cluster); // NULL is fine
 
+// Host name and port of an endpoint of a DNS cluster.
+enum err endpoint_name(const Envoy__Config__Endpoint__V3__LbEndpoint *from, struct str *ret_name, uint16_t *ret_port,
+                       struct error *err) must_check;
 // Socket address of a config Address; ERR_UNSUPPORTED for internal listeners.
 enum err address_compile(const Envoy__Config__Core__V3__Address *config, struct address *ret_address, struct error *err) must_check;
 

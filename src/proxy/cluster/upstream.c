@@ -26,6 +26,8 @@ struct upstream_cluster {
     struct map pools; // key → struct upstream_pool
     size_t holds;     // requests under way, retired pools
     bool is_retired;
+    uint32_t outlier_epoch; // of the detector when `lb` was made
+    struct loop_timer outlier_sweep;
 };
 
 struct upstreams {
@@ -74,6 +76,7 @@ static void pool_retire(struct upstream_pool *pool)
 
 static void cluster_free(struct upstream_cluster *cluster)
 {
+    loop_timer_stop(&cluster->outlier_sweep);
     lb_free(cluster->lb);
     map_done(&cluster->pools);
     cluster_unref(cluster->cluster);
@@ -87,6 +90,7 @@ static void cluster_retire(struct upstream_cluster *cluster)
         pool_retire(value);
     }
     cluster->is_retired = true;
+    loop_timer_stop(&cluster->outlier_sweep);
     vec_push(&cluster->upstreams->retired_clusters, cluster);
     loop_task_schedule(cluster->upstreams->loop, &cluster->upstreams->reap);
 }
@@ -179,21 +183,109 @@ void upstreams_free(struct upstreams *upstreams)
     mem_free(upstreams);
 }
 
-static struct lb *make_lb(const struct cluster *cluster, struct random *random)
+// Ejected hosts count as unhealthy. The epoch is read first: an ejection in between is seen next time.
+static void make_lb(struct upstream_cluster *cluster)
 {
-    const struct endpoint_set *set = cluster->endpoints;
+    const struct endpoint_set *set = cluster->cluster->endpoints;
+    const struct cluster_config *config = cluster->cluster->config;
+    lb_free(cluster->lb);
+    cluster->lb = NULL;
     if (set == NULL) {
-        return NULL;
+        return;
     }
-    struct lb_options options = cluster->config->lb;
+    cluster->outlier_epoch = config->outlier == NULL ? 0 : outlier_epoch(config->outlier);
+    struct lb_options options = config->lb;
     options.overprovisioning = set->overprovisioning;
     struct lb_host *hosts = mem_zalloc(sizeof(*hosts) * (set->count + 1u));
     for (uint32_t i = 0; i < set->count; i++) {
         hosts[i] = set->endpoints[i].balance;
+        if (config->outlier != NULL && atomic_load_explicit(&set->endpoints[i].host->outlier.ejected, memory_order_relaxed)) {
+            hosts[i].health = LB_UNHEALTHY;
+        }
     }
-    struct lb *lb = lb_new(&options, hosts, set->count, set->locality_weights, set->locality_count, random);
+    cluster->lb = lb_new(&options, hosts, set->count, set->locality_weights, set->locality_count, cluster->upstreams->random);
     mem_free(hosts);
-    return lb;
+}
+
+// --- outlier detection ---------------------------------------------------------------------------------
+
+static struct outlier_view make_view(const struct endpoint_set *set, struct outlier_host ***ret_hosts)
+{
+    struct outlier_host **hosts = mem_zalloc(sizeof(struct outlier_host *) * ((set == NULL ? 0 : set->count) + 1u));
+    for (uint32_t i = 0; set != NULL && i < set->count; i++) {
+        hosts[i] = &set->endpoints[i].host->outlier;
+    }
+    *ret_hosts = hosts;
+    return (struct outlier_view){hosts, set == NULL ? 0 : set->count};
+}
+
+static void count_ejections(struct cluster_stats *stats, const struct outlier_view *view, const struct outlier_counts *counts)
+{
+    for (size_t kind = 0; kind < OUTLIER_KIND_COUNT; kind++) {
+        stat_add(stats->ejections_detected[kind], counts->detected[kind]);
+        stat_add(stats->ejections_enforced[kind], counts->enforced[kind]);
+        stat_add(stats->ejections_total, counts->enforced[kind]);
+    }
+    stat_add(stats->ejections_overflow, counts->overflow);
+    stat_set(stats->ejections_active, outlier_active(view));
+}
+
+static void eject(struct upstream_cluster *cluster, const struct upstream_target *target, enum outlier_kind kind)
+{
+    struct upstreams *upstreams = cluster->upstreams;
+    struct outlier_counts counts = {0};
+    struct outlier_host **hosts;
+    struct outlier_view view = make_view(target->cluster->endpoints, &hosts);
+    outlier_eject(target->cluster->config->outlier, &view, &target->host->outlier, kind, loop_now_ms(upstreams->loop), upstreams->random, &counts);
+    count_ejections(&cluster->stats, &view, &counts);
+    mem_free(hosts);
+}
+
+void upstream_report_status(struct upstream_cluster *cluster, const struct upstream_target *target, int status)
+{
+    enum outlier_kind kind;
+    struct outlier *outlier = target->cluster->config->outlier;
+    if (outlier != NULL && target->endpoint != NULL && outlier_report_status(outlier, &target->host->outlier, status, &kind)) {
+        eject(cluster, target, kind);
+    }
+}
+
+void upstream_report_local(struct upstream_cluster *cluster, const struct upstream_target *target, enum outlier_local event, bool is_tcp)
+{
+    enum outlier_kind kind;
+    struct outlier *outlier = target->cluster->config->outlier;
+    if (outlier != NULL && target->endpoint != NULL && outlier_report_local(outlier, &target->host->outlier, event, is_tcp, &kind)) {
+        eject(cluster, target, kind);
+    }
+}
+
+static void on_outlier_sweep(struct loop_timer *timer)
+{
+    struct upstream_cluster *cluster = container_of(timer, struct upstream_cluster, outlier_sweep);
+    struct upstreams *upstreams = cluster->upstreams;
+    struct outlier *outlier = cluster->cluster->config->outlier;
+    struct outlier_counts counts = {0};
+    struct outlier_host **hosts;
+    struct outlier_view view = make_view(cluster->cluster->endpoints, &hosts);
+    outlier_sweep(outlier, &view, loop_now_ms(upstreams->loop), upstreams->random, &counts);
+    count_ejections(&cluster->stats, &view, &counts);
+    mem_free(hosts);
+    loop_timer_start(timer, outlier_options_of(outlier)->interval_ms);
+}
+
+static void fill_ejection_stats(struct upstreams *upstreams, struct str name, struct cluster_stats *stats)
+{
+    struct arena arena = {0};
+    stats->ejections_active = stats_get(upstreams->stats, STAT_CLUSTER, name, "outlier_detection.ejections_active", STAT_GAUGE);
+    stats->ejections_total = stats_get(upstreams->stats, STAT_CLUSTER, name, "outlier_detection.ejections_enforced_total", STAT_COUNTER);
+    stats->ejections_overflow = stats_get(upstreams->stats, STAT_CLUSTER, name, "outlier_detection.ejections_overflow", STAT_COUNTER);
+    for (enum outlier_kind kind = 0; kind < OUTLIER_KIND_COUNT; kind++) {
+        struct str detected = arena_format(&arena, "outlier_detection.ejections_detected_%s", outlier_kind_name(kind));
+        struct str enforced = arena_format(&arena, "outlier_detection.ejections_enforced_%s", outlier_kind_name(kind));
+        stats->ejections_detected[kind] = stats_get(upstreams->stats, STAT_CLUSTER, name, detected.data, STAT_COUNTER);
+        stats->ejections_enforced[kind] = stats_get(upstreams->stats, STAT_CLUSTER, name, enforced.data, STAT_COUNTER);
+    }
+    arena_done(&arena);
 }
 
 static void fill_stats(struct upstreams *upstreams, struct str name, struct cluster_stats *stats)
@@ -238,8 +330,13 @@ static struct upstream_cluster *cluster_make(struct upstreams *upstreams, struct
     struct upstream_cluster *cluster = mem_new(struct upstream_cluster);
     cluster->upstreams = upstreams;
     cluster->cluster = cluster_ref(from);
-    cluster->lb = make_lb(from, upstreams->random);
+    make_lb(cluster);
     fill_stats(upstreams, from->config->stat_name, &cluster->stats);
+    loop_timer_init(&cluster->outlier_sweep, upstreams->loop, on_outlier_sweep);
+    if (from->config->outlier != NULL && from->endpoints != NULL) {
+        fill_ejection_stats(upstreams, from->config->stat_name, &cluster->stats);
+        loop_timer_start(&cluster->outlier_sweep, outlier_options_of(from->config->outlier)->interval_ms);
+    }
     return cluster;
 }
 
@@ -272,8 +369,7 @@ static void change_endpoints(struct upstream_cluster *cluster, struct cluster *t
 {
     cluster_unref(cluster->cluster);
     cluster->cluster = cluster_ref(to);
-    lb_free(cluster->lb);
-    cluster->lb = make_lb(to, cluster->upstreams->random);
+    make_lb(cluster);
     void *value;
     for (size_t at = 0; to->endpoints != NULL && map_each(&cluster->pools, &at, NULL, &value);) {
         struct upstream_pool *pool = value;
@@ -387,17 +483,20 @@ static bool pick_original(struct upstream_cluster *cluster, const struct address
     return true;
 }
 
-bool upstream_pick(struct upstream_cluster *cluster, const struct address *original,
-                   struct upstream_host *const *previous, size_t previous_count, uint32_t draws_max,
-                   struct upstream_target *ret_target)
+bool upstream_pick(struct upstream_cluster *cluster, const struct upstream_pick_options *options, struct upstream_target *ret_target)
 {
     const struct endpoint_set *set = cluster->cluster->endpoints;
+    struct outlier *outlier = cluster->cluster->config->outlier;
     bool found = false;
+    if (cluster->lb != NULL && outlier != NULL && outlier_epoch(outlier) != cluster->outlier_epoch) {
+        make_lb(cluster);
+    }
     if (cluster->lb == NULL) {
-        found = pick_original(cluster, original, ret_target);
+        found = pick_original(cluster, options->original, ret_target);
     } else {
-        struct previous_hosts avoid = {set, previous, previous_count};
-        uint32_t at = lb_pick(cluster->lb, cluster->upstreams->random, previous_count > 0 ? was_tried : NULL, &avoid, draws_max);
+        struct previous_hosts avoid = {set, options->previous, options->previous_count};
+        uint32_t at = lb_pick_hashed(cluster->lb, cluster->upstreams->random, options->hash,
+                                     options->previous_count > 0 ? was_tried : NULL, &avoid, options->draws_max);
         if (at != LB_NONE) {
             const struct endpoint *endpoint = &set->endpoints[at];
             *ret_target = (struct upstream_target){

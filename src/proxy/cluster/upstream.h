@@ -52,6 +52,12 @@ struct cluster_stats {
     struct stat *rq_retry_overflow;
     struct stat *rq_retry_limit;
     struct stat *rq_class[6]; // by hundreds of the status
+    // With outlier detection only; else NULL.
+    struct stat *ejections_active;
+    struct stat *ejections_total;
+    struct stat *ejections_overflow;
+    struct stat *ejections_detected[OUTLIER_KIND_COUNT];
+    struct stat *ejections_enforced[OUTLIER_KIND_COUNT];
 };
 
 struct upstream_cluster *upstreams_get(struct upstreams *upstreams, struct str name); // NULL: no such cluster
@@ -68,11 +74,20 @@ struct upstream_target {
     const struct endpoint *endpoint; // NULL: original destination
 };
 
-// original: where the client wanted to go (NULL: unknown). previous: hosts tried before, to be avoided.
-bool upstream_pick(struct upstream_cluster *cluster, const struct address *original,
-                   struct upstream_host *const *previous, size_t previous_count, uint32_t draws_max,
-                   struct upstream_target *ret_target);
+struct upstream_pick_options {
+    const struct address *original; // where the client wanted to go; NULL: unknown
+    const uint64_t *hash;           // of the request, for consistent hashing; NULL: none
+    struct upstream_host *const *previous; // hosts tried before, to be avoided
+    size_t previous_count;
+    uint32_t draws_max;
+};
+
+bool upstream_pick(struct upstream_cluster *cluster, const struct upstream_pick_options *options, struct upstream_target *ret_target);
 void upstream_target_done(struct upstream_target *target);
+
+// What came of it, for outlier detection: a status, or an event that is no answer.
+void upstream_report_status(struct upstream_cluster *cluster, const struct upstream_target *target, int status);
+void upstream_report_local(struct upstream_cluster *cluster, const struct upstream_target *target, enum outlier_local event, bool is_tcp);
 
 struct upstream_request_options {
     enum http_protocol protocol;

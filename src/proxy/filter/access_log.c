@@ -28,6 +28,7 @@ static const struct {
     {FLAG_UPSTREAM_OVERFLOW, "UO"},   {FLAG_NO_ROUTE, "NR"},             {FLAG_DOWNSTREAM_TERMINATION, "DC"},
     {FLAG_RETRY_LIMIT, "URX"},        {FLAG_STREAM_IDLE, "SI"},          {FLAG_DOWNSTREAM_PROTOCOL, "DPE"},
     {FLAG_DURATION, "DT"},            {FLAG_UPSTREAM_PROTOCOL, "UPE"},   {FLAG_NO_CLUSTER, "NC"},
+    {FLAG_FAULT_DELAY, "DI"},         {FLAG_FAULT_ABORT, "FI"},
 };
 
 void response_flags_write(unsigned flags, struct buf *out)

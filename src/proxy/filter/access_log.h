@@ -36,6 +36,8 @@ enum response_flag {
     FLAG_DURATION = 1 << 12,              // DT
     FLAG_UPSTREAM_PROTOCOL = 1 << 13,     // UPE
     FLAG_NO_CLUSTER = 1 << 14,            // NC
+    FLAG_FAULT_DELAY = 1 << 15,           // DI
+    FLAG_FAULT_ABORT = 1 << 16,           // FI
 };
 
 void response_flags_write(unsigned flags, struct buf *out); // "UH,NR" or "-"

@@ -57,15 +57,24 @@ static enum err compile_alpn(struct arena *arena, const filter_message *filter, 
 
 static enum err compile_fault(struct arena *arena, const filter_message *filter, struct http_manager_config *config, struct error *err)
 {
-    (void)config;
     const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *message =
         pb_any_unpack(arena, filter->typed_config, &envoy__extensions__filters__http__fault__v3__httpfault__descriptor, err);
     if (message == NULL) {
         return ERR_INVALID;
     }
     if (message->delay != NULL || message->abort != NULL) {
-        return error_set(err, ERR_UNSUPPORTED, "fault injection is not supported");
+        return error_set(err, ERR_UNSUPPORTED, "faults for all routes at once are not supported, only settings of routes");
     }
+    config->injects_faults = true;
+    return ERR_OK;
+}
+
+static enum err compile_cors(struct arena *arena, const filter_message *filter, struct http_manager_config *config, struct error *err)
+{
+    (void)arena;
+    (void)filter;
+    (void)err;
+    config->checks_origins = true;
     return ERR_OK;
 }
 
@@ -80,8 +89,8 @@ static const struct {
     {"io.istio.http.peer_metadata.Config",                           compile_metadata_exchange}, // strips the peer's headers
     {"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",    compile_alpn},
     {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",     compile_nothing}, // message counts, not used by the mesh
-    {"envoy.extensions.filters.http.fault.v3.HTTPFault",             compile_fault},   // empty: waits for per-route settings
-    {"envoy.extensions.filters.http.cors.v3.Cors",                   compile_nothing}, // empty: waits for per-route settings
+    {"envoy.extensions.filters.http.fault.v3.HTTPFault",             compile_fault},   // empty: routes carry the settings
+    {"envoy.extensions.filters.http.cors.v3.Cors",                   compile_cors},    // empty: routes carry the settings
     {"stats.PluginConfig",                                           compile_nothing}, // standard metrics are built in
 };
 // clang-format on

@@ -48,6 +48,8 @@ struct http_manager_config {
     size_t upgrade_count;
     bool overrides_alpn; // filter istio.alpn
     struct alpn_override alpn[3]; // HTTP/1.0, HTTP/1.1, HTTP/2
+    bool injects_faults;         // filter fault: routes carry the settings
+    bool checks_origins;         // filter cors: likewise
     bool exchanges_metadata;     // filter istio.metadata_exchange
     const struct access_log *log;
 };

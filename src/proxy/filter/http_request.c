@@ -7,9 +7,10 @@
 #include "proxy/filter/headers.h"
 #include "proxy/filter/local_reply.h"
 #include "proxy/filter/request_metrics.h"
+#include "proxy/filter/shadow.h"
 
 enum request_state {
-    REQUEST_NEW,
+    REQUEST_NEW,       // or delayed by an injected fault
     REQUEST_TRYING,    // sent, or being sent, upstream; no answer yet
     REQUEST_BACKING_OFF, // before another try
     REQUEST_ANSWERING, // an answer went downstream
@@ -43,6 +44,11 @@ struct http_request {
     struct upstream_target target;
     bool has_target;
     uint32_t tries;
+    struct shadow *shadows[ROUTE_MIRRORS_MAX]; // NULL: gone
+    bool allows_origin; // CORS: headers to add to the answer
+    struct str origin;
+    struct hash_verdict hash;
+    struct fault_verdict fault;
     struct upstream_host *tried[HTTP_TRIED_HOSTS_MAX]; // references
     size_t tried_count;
 
@@ -66,6 +72,7 @@ struct http_request {
     struct loop_timer try_timeout;
     struct loop_timer back_off;
     struct loop_timer idle;
+    struct loop_timer fault_delay;
     struct loop_task release;
 };
 
@@ -205,6 +212,16 @@ static void on_release(struct loop_task *task)
     mem_free(request);
 }
 
+static void leave_shadows(struct http_request *request)
+{
+    for (size_t i = 0; i < ROUTE_MIRRORS_MAX; i++) {
+        if (request->shadows[i] != NULL) {
+            shadow_leave(request->shadows[i]);
+            request->shadows[i] = NULL;
+        }
+    }
+}
+
 // Called when the downstream exchange is gone: the last thing that happens to a request.
 static void end_request(struct http_request *request)
 {
@@ -212,7 +229,9 @@ static void end_request(struct http_request *request)
     loop_timer_stop(&request->timeout);
     loop_timer_stop(&request->back_off);
     loop_timer_stop(&request->idle);
+    loop_timer_stop(&request->fault_delay);
     drop_try(request);
+    leave_shadows(request);
     loop_task_schedule_close(request->runtime->loop, &request->release);
 }
 
@@ -224,6 +243,7 @@ static void reply(struct http_request *request, int status, struct str body, uns
     drop_try(request);
     loop_timer_stop(&request->timeout);
     loop_timer_stop(&request->back_off);
+    loop_timer_stop(&request->fault_delay);
     request->flags |= flag;
     request->details = details;
     if (request->state == REQUEST_ANSWERING) { // too late for an answer: the stream ends in the middle
@@ -236,6 +256,9 @@ static void reply(struct http_request *request, int status, struct str body, uns
     http_resume(request->down);
     if (head->status != status) {
         http_head_init_response(head, status);
+    }
+    if (request->allows_origin) {
+        cors_add_simple(route_filters_of(request->route, request->weight)->cors, request->origin, head);
     }
     (void)http_head_set(head, STR("date"), headers_date(loop_wall_ms(request->runtime->loop), &request->arena));
     local_reply_send(request->down, request->is_grpc, str_equal(request->head->method, STR("HEAD")), status, body,
@@ -383,6 +406,14 @@ static void reply_failure(struct http_request *request, const struct error *err)
     reply(request, failures[at].status, body, failures[at].flag, details, &head);
 }
 
+// What overflows says nothing of the host.
+static void report_failure(struct http_request *request, enum err code)
+{
+    if (code != ERR_LIMIT) {
+        upstream_report_local(request->cluster, &request->target, code == ERR_TIMEOUT ? OUTLIER_TIMED_OUT : OUTLIER_CONNECT_FAILED, false);
+    }
+}
+
 static void try_failed(struct http_request *request, const struct error *err)
 {
     const struct retry_policy *policy = request->route->retry;
@@ -395,6 +426,7 @@ static void try_failed(struct http_request *request, const struct error *err)
     }
     if (request->has_target) {
         (void)atomic_fetch_add_explicit(&request->target.host->requests_error, 1, memory_order_relaxed);
+        report_failure(request, err->code);
     }
     if (policy != NULL && (policy->on & conditions_of_error(err->code)) != 0 && may_retry(request)) {
         schedule_retry(request);
@@ -414,6 +446,9 @@ static void on_timeout(struct loop_timer *timer)
     if (loop_timer_is_running(&request->back_off)) {
         stat_add(upstream_cluster_stats(request->cluster)->rq_retry_active, -1);
     }
+    if (request->has_target && request->state == REQUEST_TRYING) {
+        report_failure(request, ERR_TIMEOUT);
+    }
     reply_kind(request, REPLY_ROUTE_TIMEOUT);
 }
 
@@ -421,6 +456,9 @@ static void on_try_timeout(struct loop_timer *timer)
 {
     struct http_request *request = container_of(timer, struct http_request, try_timeout);
     const struct retry_policy *policy = request->route->retry;
+    if (request->has_target) {
+        report_failure(request, ERR_TIMEOUT);
+    }
     if ((policy->on & (RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET)) != 0 && may_retry(request)) {
         schedule_retry(request);
         return;
@@ -460,7 +498,8 @@ static void note_request_end(struct http_request *request)
 {
     request->request_ended = true;
     request->request_end_ms = loop_now_ms(request->runtime->loop);
-    if (request->route == NULL || request->route->action != ROUTE_FORWARD || request->state == REQUEST_ANSWERING) {
+    if (request->route == NULL || request->route->action != ROUTE_FORWARD || request->state == REQUEST_ANSWERING ||
+        loop_timer_is_running(&request->fault_delay)) { // an injected delay does not count
         return;
     }
     if (request->route->timeout_ms > 0) {
@@ -521,8 +560,14 @@ static void start_try(struct http_request *request)
     struct error err = {0};
     set_state(request, REQUEST_TRYING);
     request->tries++;
-    if (!upstream_pick(request->cluster, connection_original(request->connection), request->tried, request->tried_count,
-                       policy == NULL ? 0 : policy->host_attempts_max, &request->target)) {
+    const struct upstream_pick_options pick = {
+        .original = connection_original(request->connection),
+        .hash = request->hash.found ? &request->hash.hash : NULL,
+        .previous = request->tried,
+        .previous_count = request->tried_count,
+        .draws_max = policy == NULL ? 0 : policy->host_attempts_max,
+    };
+    if (!upstream_pick(request->cluster, &pick, &request->target)) {
         reply_kind(request, REPLY_NO_HOST);
         return;
     }
@@ -533,6 +578,9 @@ static void start_try(struct http_request *request)
     (void)atomic_fetch_add_explicit(&request->target.host->requests_total, 1, memory_order_relaxed);
     stat_add(upstream_cluster_stats(request->cluster)->rq_total, 1);
     set_try_headers(request);
+    if (request->route->auto_host_rewrite && request->target.endpoint != NULL && request->target.endpoint->host_name.size > 0) {
+        request->head->authority = arena_str(&request->arena, request->target.endpoint->host_name);
+    }
     struct upstream_request_options options = {.protocol = choose_protocol(request)};
     override_alpn(request, &options);
     bool ends = request->request_ended && request->body.size == 0;
@@ -589,6 +637,12 @@ static void forward_head(struct http_request *request, const struct http_head *f
         (void)http_head_set(head, STR("x-request-id"), http_head_get(request->head, STR("x-request-id")));
     }
     apply_response_changes(request, head);
+    if (request->hash.set_cookie.size > 0) {
+        (void)http_head_add(head, STR("set-cookie"), request->hash.set_cookie);
+    }
+    if (request->allows_origin) {
+        cors_add_simple(route_filters_of(request->route, request->weight)->cors, request->origin, head);
+    }
     headers_clean_response(request->config, loop_wall_ms(request->runtime->loop), head, &request->arena);
     request->response = head;
     request->status = head->status;
@@ -597,6 +651,17 @@ static void forward_head(struct http_request *request, const struct http_head *f
     buf_done(&request->body);
     request->is_kept = false;
     http_send_head(request->down, head, end);
+}
+
+// Trailers-only answers of gRPC tell their failure in the head, as HTTP status 200.
+static int health_status(const struct http_head *head)
+{
+    uint64_t status = 0;
+    if (head->status != 200 || !str_to_u64(http_head_get(head, STR("grpc-status")), &status)) {
+        return head->status;
+    }
+    static const int statuses[] = {200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401};
+    return status < array_count(statuses) ? statuses[status] : 500;
 }
 
 static void on_up_head(void *owner, struct http_exchange *up, const struct http_head *head, bool end)
@@ -613,6 +678,7 @@ static void on_up_head(void *owner, struct http_exchange *up, const struct http_
     }
     (void)atomic_fetch_add_explicit(head->status >= 500 ? &request->target.host->requests_error : &request->target.host->requests_success,
                                     1, memory_order_relaxed);
+    upstream_report_status(request->cluster, &request->target, health_status(head));
     if (policy != NULL && (policy->on & conditions_of_head(policy, head)) != 0 && may_retry(request)) {
         schedule_retry(request);
         return;
@@ -668,6 +734,15 @@ static const struct http_events up_events = {
 
 // --- events from downstream ----------------------------------------------------------------------------
 
+static void feed_shadows(struct http_request *request, struct str bytes, bool end)
+{
+    for (size_t i = 0; i < ROUTE_MIRRORS_MAX; i++) {
+        if (request->shadows[i] != NULL) {
+            shadow_send_data(request->shadows[i], bytes, end);
+        }
+    }
+}
+
 static void on_down_data(void *owner, struct http_exchange *down, struct str bytes, bool end)
 {
     struct http_request *request = owner;
@@ -686,6 +761,7 @@ static void on_down_data(void *owner, struct http_exchange *down, struct str byt
             buf_append_str(&request->body, bytes);
         }
     }
+    feed_shadows(request, bytes, end);
     if (end) {
         note_request_end(request);
     }
@@ -704,6 +780,7 @@ static void on_down_trailers(void *owner, struct http_exchange *down, const stru
     struct http_request *request = owner;
     (void)down;
     request->is_kept = false; // they are not kept
+    feed_shadows(request, STR_EMPTY, true);
     note_request_end(request);
     if (request->up != NULL) {
         http_send_trailers(request->up, trailers);
@@ -768,10 +845,156 @@ static void apply_request_changes(struct http_request *request)
     header_changes_apply(&route->request, head);
     header_changes_apply(&route->virtual_host->request, head);
     header_changes_apply(route_table_request_changes(request->routes), head);
-    struct str host = request->weight != NULL && request->weight->host_rewrite.size > 0 ? request->weight->host_rewrite : route->host_rewrite;
+    struct str host = route_rewrite_host(route, request->weight, head, STR_EMPTY, &request->arena);
     if (host.size > 0) {
         head->authority = host;
     }
+}
+
+static void find_hash(struct http_request *request)
+{
+    const struct route *route = request->route;
+    char ip[ADDRESS_TEXT_SIZE];
+    char remote[ADDRESS_TEXT_SIZE];
+    char local[ADDRESS_TEXT_SIZE];
+    const struct connection *connection = request->connection;
+    const struct hash_facts facts = {
+        .head = request->head,
+        .source_ip = str_of(address_format_ip(&connection->remote, ip)),
+        .remote_address = str_of(address_format(&connection->remote, remote)),
+        .local_address = str_of(address_format(&connection->local, local)),
+    };
+    request->hash = hash_policy_decide(route->hash_policies, route->hash_policy_count, &facts, &request->arena);
+}
+
+static void shadow_on_gone(void *owner, struct shadow *shadow)
+{
+    struct http_request *request = owner;
+    for (size_t i = 0; i < ROUTE_MIRRORS_MAX; i++) {
+        if (request->shadows[i] == shadow) {
+            request->shadows[i] = NULL;
+        }
+    }
+}
+
+static struct str shadow_host(struct http_request *request)
+{
+    struct str host = request->head->authority;
+    ptrdiff_t colon = str_find_last_char(host, ':');
+    size_t size = colon < 0 || str_find_char(host, ']') > colon ? host.size : (size_t)colon;
+    return arena_format(&request->arena, "%.*s-shadow%.*s", STR_ARG(str_sub(host, 0, size)), STR_ARG(str_from(host, size)));
+}
+
+// Copies go out with the head as the route changed it. What of the body waited here goes with them.
+static void start_shadows(struct http_request *request)
+{
+    const struct route *route = request->route;
+    enum http_protocol protocol = request->down_version == 20 ? HTTP_PROTOCOL_2 : HTTP_PROTOCOL_1;
+    for (size_t i = 0; i < route->mirror_count && request->head->upgrade.size == 0; i++) {
+        const struct route_mirror *mirror = &route->mirrors[i];
+        if (!chance_holds(mirror->chance, random_next(&request->runtime->random)) || str_equal(request->head->method, STR("CONNECT"))) {
+            continue;
+        }
+        struct str cluster = mirror->cluster.size > 0 ? mirror->cluster : http_head_get(request->head, mirror->cluster_header);
+        struct str host = request->head->authority;
+        request->head->authority = mirror->keeps_host ? host : shadow_host(request);
+        bool ends = request->request_ended && request->body.size == 0;
+        struct shadow *shadow = shadow_start(request->runtime, cluster, request->head, protocol, route->timeout_ms, ends, shadow_on_gone, request);
+        request->head->authority = host;
+        request->shadows[i] = shadow;
+        if (shadow != NULL && request->body.size > 0) {
+            shadow_send_data(shadow, buf_view(&request->body), request->request_ended);
+        }
+    }
+}
+
+static void abort_by_fault(struct http_request *request, const struct fault_verdict *fault)
+{
+    struct http_head head = {0};
+    if (fault->grpc_status >= 0) {
+        http_head_init_response(&head, fault->http_status);
+        (void)http_head_add(&head, STR("grpc-status"), arena_format(&request->arena, "%d", fault->grpc_status));
+    }
+    reply(request, fault->http_status, STR(FAULT_BODY), FLAG_FAULT_ABORT, STR("fault_filter_abort"), &head);
+}
+
+static void send_out(struct http_request *request)
+{
+    struct cluster_stats *stats = upstream_cluster_stats(request->cluster);
+    if ((uint64_t)stat_value(stats->rq_active) >= upstream_cluster_config(request->cluster)->requests_max) {
+        stat_add(stats->rq_pending_overflow, 1);
+        reply_kind(request, REPLY_OVERFLOW);
+        return;
+    }
+    stat_add(stats->rq_active, 1);
+    request->is_active = true;
+    request->is_kept = request->route->retry != NULL && request->route->retry->retries_max > 0 && request->head->upgrade.size == 0;
+    find_hash(request);
+    apply_request_changes(request);
+    start_shadows(request);
+    start_try(request);
+}
+
+static void on_fault_delay(struct loop_timer *timer)
+{
+    struct http_request *request = container_of(timer, struct http_request, fault_delay);
+    if (request->fault.aborts) {
+        abort_by_fault(request, &request->fault);
+        return;
+    }
+    send_out(request);
+    if (request->request_ended && request->state == REQUEST_TRYING) {
+        note_request_end(request); // the route's time begins now
+    }
+}
+
+// True: the request waits, or was answered.
+static bool inject_fault(struct http_request *request, struct str cluster)
+{
+    const struct fault *fault = route_filters_of(request->route, request->weight)->fault;
+    struct random *random = &request->runtime->random;
+    if (fault == NULL || !request->config->injects_faults) {
+        return false;
+    }
+    request->fault = fault_decide(fault, request->head, cluster, random_next(random), random_next(random));
+    if (request->fault.delay_ms > 0) {
+        request->flags |= FLAG_FAULT_DELAY;
+        loop_timer_start(&request->fault_delay, request->fault.delay_ms);
+        return true;
+    }
+    if (request->fault.aborts) {
+        abort_by_fault(request, &request->fault);
+        return true;
+    }
+    return false;
+}
+
+// True: the request was answered here.
+static bool check_origin(struct http_request *request)
+{
+    const struct cors *cors = route_filters_of(request->route, request->weight)->cors;
+    struct http_head head;
+    if (cors == NULL || !request->config->checks_origins) {
+        return false;
+    }
+    request->origin = http_head_get(request->head, STR("origin"));
+    switch (cors_decide(cors, request->head, random_next(&request->runtime->random))) {
+    case CORS_NOT_CONCERNED:
+        return false;
+    case CORS_SIMPLE:
+        request->origin = arena_str(&request->arena, request->origin);
+        request->allows_origin = true;
+        return false;
+    case CORS_PREFLIGHT:
+        http_head_init_response(&head, 200);
+        cors_add_preflight(cors, request->origin, &head);
+        break;
+    case CORS_REFUSED:
+        http_head_init_response(&head, 200);
+        break;
+    }
+    reply(request, 200, STR_EMPTY, 0, STR("cors_response"), &head);
+    return true;
 }
 
 static void forward(struct http_request *request)
@@ -787,17 +1010,9 @@ static void forward(struct http_request *request)
         return;
     }
     upstream_cluster_hold(request->cluster);
-    struct cluster_stats *stats = upstream_cluster_stats(request->cluster);
-    if ((uint64_t)stat_value(stats->rq_active) >= upstream_cluster_config(request->cluster)->requests_max) {
-        stat_add(stats->rq_pending_overflow, 1);
-        reply_kind(request, REPLY_OVERFLOW);
-        return;
+    if (!check_origin(request) && !inject_fault(request, name)) {
+        send_out(request);
     }
-    stat_add(stats->rq_active, 1);
-    request->is_active = true;
-    request->is_kept = request->route->retry != NULL && request->route->retry->retries_max > 0 && request->head->upgrade.size == 0;
-    apply_request_changes(request);
-    start_try(request);
 }
 
 static void redirect(struct http_request *request, int status, struct str location)
@@ -888,6 +1103,7 @@ void http_request_start(const struct http_manager_config *config, const struct h
     loop_timer_init(&request->try_timeout, runtime->loop, on_try_timeout);
     loop_timer_init(&request->back_off, runtime->loop, on_back_off);
     loop_timer_init(&request->idle, runtime->loop, on_idle);
+    loop_timer_init(&request->fault_delay, runtime->loop, on_fault_delay);
     loop_task_init(&request->release, on_release);
     request->head = arena_alloc(&request->arena, sizeof(*request->head));
     copy_head(request->head, head, &request->arena);

@@ -76,9 +76,10 @@ void local_reply_send(struct http_exchange *exchange, bool is_grpc, bool is_head
 {
     struct http_head *head = ret_head;
     if (is_grpc) {
+        struct str given = head->status == 0 ? STR_EMPTY : http_head_get(head, STR("grpc-status")); // the caller knows better
         http_head_init_response(head, 200);
         (void)http_head_add(head, STR("content-type"), STR("application/grpc"));
-        (void)http_head_add(head, STR("grpc-status"), arena_format(arena, "%d", grpc_status_of(status)));
+        (void)http_head_add(head, STR("grpc-status"), given.size > 0 ? given : arena_format(arena, "%d", grpc_status_of(status)));
         if (body.size > 0) {
             (void)http_head_add(head, STR("grpc-message"), encode_message(arena, body));
         }

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/memory.h"
 #include "codec/pb/pb.h"
+#include "proxy/route/hash_policy.h"
 
 #define ATTEMPTS_MAX 16u
 
@@ -34,6 +35,12 @@ enum err tcp_proxy_compile(struct arena *arena, const Envoy__Extensions__Filters
         config->weights = weights;
         config->weight_count = message->weighted_clusters->n_clusters;
     }
+    for (size_t i = 0; i < message->n_hash_policy; i++) {
+        if (message->hash_policy[i]->policy_specifier_case != ENVOY__TYPE__V3__HASH_POLICY__POLICY_SPECIFIER_SOURCE_IP) {
+            return error_set(err, ERR_UNSUPPORTED, "hash policy of a kind that is not supported");
+        }
+        config->hashes_source = true;
+    }
     if (config->cluster.size == 0 && config->weight_sum == 0) {
         return error_set(err, ERR_INVALID, "tcp_proxy without a cluster");
     }
@@ -53,6 +60,8 @@ struct tcp_session {
     bool has_target;
     bool is_counted; // in the gauges of cluster and host
     bool is_joined;
+    bool has_hash;
+    uint64_t hash; // of the client's address, for consistent hashing
     bool downstream_ended;
     bool upstream_ended;
     uint32_t attempts;
@@ -281,6 +290,7 @@ static void on_upstream_close(void *owner, struct stream *stream, const struct e
         (void)atomic_fetch_add_explicit(&session->target.host->connect_failures, 1, memory_order_relaxed);
         session->failure = *err;
         session->flags |= FLAG_UPSTREAM_CONNECT_FAILURE;
+        upstream_report_local(session->cluster, &session->target, err->code == ERR_TIMEOUT ? OUTLIER_TIMED_OUT : OUTLIER_CONNECT_FAILED, true);
         if (session->downstream != NULL) {
             connect_upstream(session);
             return;
@@ -302,6 +312,7 @@ static void on_upstream_open(void *owner, struct stream *stream)
     session->is_joined = true;
     session->flags &= ~(unsigned)FLAG_UPSTREAM_CONNECT_FAILURE; // an earlier attempt's
     session->upstream_local = *stream_local(stream);
+    upstream_report_local(session->cluster, &session->target, OUTLIER_CONNECTED, true);
     session->is_counted = true;
     (void)atomic_fetch_add_explicit(&session->target.host->active, 1, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&session->target.host->connections_active, 1, memory_order_relaxed);
@@ -354,7 +365,8 @@ static void connect_upstream(struct tcp_session *session)
         give_up(session, FLAG_UPSTREAM_OVERFLOW);
         return;
     }
-    if (!upstream_pick(session->cluster, connection_original(session->connection), NULL, 0, 0, &session->target)) {
+    const struct upstream_pick_options pick = {.original = connection_original(session->connection), .hash = session->has_hash ? &session->hash : NULL};
+    if (!upstream_pick(session->cluster, &pick, &session->target)) {
         give_up(session, FLAG_NO_HEALTHY_UPSTREAM);
         return;
     }
@@ -424,6 +436,11 @@ void tcp_proxy_start(const struct tcp_proxy_config *config, struct connection *c
         return;
     }
     upstream_cluster_hold(session->cluster);
+    if (config->hashes_source) {
+        char text[ADDRESS_TEXT_SIZE];
+        session->has_hash = true;
+        session->hash = hash_text(str_of(address_format_ip(&connection->remote, text)));
+    }
     if (config->idle_timeout_ms > 0) {
         loop_timer_start(&session->idle, config->idle_timeout_ms);
     }

@@ -30,6 +30,7 @@ struct tcp_proxy_config {
     uint64_t idle_timeout_ms;      // 0: off
     uint64_t duration_max_ms;      // 0: off
     uint32_t attempts_max;
+    bool hashes_source; // the client's address chooses the host, where the cluster hashes
     const struct access_log *log;
 };
 

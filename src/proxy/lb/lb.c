@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "proxy/lb/consistent.h"
 #include "proxy/lb/policy.h"
 
 #define OVERPROVISIONING_DEFAULT 140u
@@ -19,6 +20,7 @@ struct priority {
     // Locality weighting: one schedule over localities per part, and one source per locality.
     struct edf localities[2];
     struct lb_source *by_locality[2];
+    struct consistent table; // consistent hashing: of the healthy hosts, or all in a panic
 };
 
 struct lb {
@@ -37,6 +39,8 @@ static const struct lb_policy *const policies[] = {
     [LB_ROUND_ROBIN] = &lb_round_robin,
     [LB_LEAST_REQUEST] = &lb_least_request,
     [LB_RANDOM] = &lb_random,
+    [LB_RING_HASH] = NULL, // tables: see build_table()
+    [LB_MAGLEV] = NULL,
 };
 
 // --- sources -------------------------------------------------------------------------------------------
@@ -187,6 +191,48 @@ static void build_localities(struct lb *lb, uint32_t p, struct random *random)
     mem_free(totals);
 }
 
+// --- consistent hashing --------------------------------------------------------------------------------
+
+// A host's share: its part of its locality's weight, and the locality's part of all.
+static size_t share_weights(const struct lb *lb, const struct lb_source *source, struct consistent_host *hosts)
+{
+    double *sums = mem_zalloc(sizeof(double) * (lb->locality_count + 1u));
+    double all = 0;
+    for (uint32_t i = 0; i < source->count; i++) {
+        const struct lb_host *host = &lb->hosts[source->hosts[i]];
+        sums[lb->options.locality_weighted ? host->locality : 0] += host->weight;
+    }
+    for (uint32_t l = 0; l < lb->locality_count; l++) {
+        all += lb->options.locality_weighted && sums[l] > 0 ? lb->configured_weights[l] : 0;
+    }
+    size_t count = 0;
+    for (uint32_t i = 0; i < source->count; i++) {
+        const struct lb_host *host = &lb->hosts[source->hosts[i]];
+        uint32_t l = lb->options.locality_weighted ? host->locality : 0;
+        double locality = !lb->options.locality_weighted ? 1 : all <= 0 ? 0 : lb->configured_weights[l] / all;
+        if (locality > 0) {
+            hosts[count++] = (struct consistent_host){source->hosts[i], host->key, locality * host->weight / sums[l]};
+        }
+    }
+    mem_free(sums);
+    return count;
+}
+
+static void build_table(struct lb *lb, struct priority *priority)
+{
+    const struct lb_source *source = &priority->parts[priority->panics ? PART_ALL : PART_HEALTHY];
+    struct consistent_host *hosts = mem_zalloc(sizeof(*hosts) * (source->count + 1u));
+    size_t count = share_weights(lb, source, hosts);
+    if (lb->options.policy == LB_RING_HASH) {
+        uint64_t size_min = lb->options.ring_size_min == 0 ? RING_SIZE_MIN_DEFAULT : lb->options.ring_size_min;
+        uint64_t size_max = lb->options.ring_size_max == 0 ? RING_SIZE_MAX_DEFAULT : lb->options.ring_size_max;
+        consistent_make_ring(&priority->table, hosts, count, size_min, size_max);
+    } else {
+        consistent_make_maglev(&priority->table, hosts, count, lb->options.maglev_size == 0 ? MAGLEV_SIZE_DEFAULT : lb->options.maglev_size);
+    }
+    mem_free(hosts);
+}
+
 // --- life ----------------------------------------------------------------------------------------------
 
 static void distribute_hosts(struct lb *lb)
@@ -228,6 +274,10 @@ struct lb *lb_new(const struct lb_options *options, const struct lb_host *hosts,
     distribute_hosts(lb);
     share_loads(lb);
     for (uint32_t p = 0; p < lb->priority_count; p++) {
+        if (lb->policy == NULL) {
+            build_table(lb, &lb->priorities[p]);
+            continue;
+        }
         for (int part = 0; part < PART_COUNT; part++) {
             source_finish(lb, &lb->priorities[p].parts[part], random);
         }
@@ -245,6 +295,7 @@ void lb_free(struct lb *lb)
     }
     for (uint32_t p = 0; p < lb->priority_count; p++) {
         struct priority *priority = &lb->priorities[p];
+        consistent_done(&priority->table);
         for (int part = 0; part < PART_COUNT; part++) {
             source_done(&priority->parts[part]);
         }
@@ -290,9 +341,42 @@ static uint32_t pick_once(struct lb *lb, struct random *random)
     return LB_NONE;
 }
 
+// The hash decides the priority too, so that a request stays where it was while the shares stand.
+static uint32_t pick_by_hash(const struct lb *lb, uint64_t hash, uint32_t attempt)
+{
+    uint32_t place = (uint32_t)(hash % 100) + 1;
+    uint32_t sum = 0;
+    for (int part = 0; part < 2; part++) {
+        for (uint32_t p = 0; p < lb->priority_count; p++) {
+            sum += lb->priorities[p].load[part];
+            if (sum >= place) {
+                return consistent_find(&lb->priorities[p].table, hash, attempt);
+            }
+        }
+    }
+    return LB_NONE;
+}
+
+uint32_t lb_pick_hashed(struct lb *lb, struct random *random, const uint64_t *hash, bool (*avoid)(void *owner, uint32_t host),
+                        void *owner, uint32_t draws_max)
+{
+    if (lb->policy != NULL) {
+        return lb_pick(lb, random, avoid, owner, draws_max);
+    }
+    uint64_t place = hash == NULL ? random_next(random) : *hash;
+    uint32_t host = pick_by_hash(lb, place, 0);
+    for (uint32_t i = 1; host != LB_NONE && avoid != NULL && i <= draws_max && avoid(owner, host); i++) {
+        host = pick_by_hash(lb, place, i);
+    }
+    return host;
+}
+
 uint32_t lb_pick(struct lb *lb, struct random *random, bool (*avoid)(void *owner, uint32_t host), void *owner,
                  uint32_t draws_max)
 {
+    if (lb->policy == NULL) {
+        return lb_pick_hashed(lb, random, NULL, avoid, owner, draws_max);
+    }
     uint32_t host = pick_once(lb, random);
     for (uint32_t i = 0; host != LB_NONE && avoid != NULL && i < draws_max && avoid(owner, host); i++) {
         host = pick_once(lb, random);

@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 #include "base/random.h"
+#include "base/str.h"
 
 #define LB_PRIORITIES_MAX 128u
 #define LB_NONE UINT32_MAX // no host
 
-enum lb_policy_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM };
+enum lb_policy_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM, LB_RING_HASH, LB_MAGLEV };
 
 enum lb_health { LB_HEALTHY, LB_DEGRADED, LB_UNHEALTHY };
 
@@ -29,6 +30,7 @@ struct lb_host {
     uint32_t locality; // index into localities
     enum lb_health health;
     const atomic_uint *active; // requests (or connections) under way, all workers; may be NULL
+    struct str key;            // consistent hashing: what stands for the host; read by lb_new() only
 };
 
 struct lb_options {
@@ -38,6 +40,9 @@ struct lb_options {
     uint32_t panic_threshold;        // percent
     uint32_t overprovisioning;       // percent; 0: 140
     bool locality_weighted;
+    uint64_t ring_size_min; // ring hash; 0: Envoy's defaults
+    uint64_t ring_size_max;
+    uint64_t maglev_size;   // a prime
 };
 
 struct lb;
@@ -51,6 +56,11 @@ void lb_free(struct lb *lb); // NULL is fine
 // true are drawn again, at most `draws_max` times (the last draw counts even so).
 uint32_t lb_pick(struct lb *lb, struct random *random, bool (*avoid)(void *owner, uint32_t host), void *owner,
                  uint32_t draws_max);
+
+// The same with the request's hash, for consistent hashing; other policies ignore it. NULL: the request has
+// none, any place of the table will do.
+uint32_t lb_pick_hashed(struct lb *lb, struct random *random, const uint64_t *hash, bool (*avoid)(void *owner, uint32_t host),
+                        void *owner, uint32_t draws_max);
 
 // For tests and admin: percent of traffic priority p gets; healthy and degraded part.
 void lb_priority_load(const struct lb *lb, uint32_t priority, uint32_t *ret_healthy, uint32_t *ret_degraded);

@@ -5,12 +5,18 @@
 
 #define HEADER_JOIN_MAX (64u * 1024) // bytes of a repeated header looked at
 
-static enum err refuse_regex(struct error *err)
+static enum err compile_regex(struct rule_memory *memory, const Envoy__Type__Matcher__V3__RegexMatcher *config, bool ignore_case,
+                              struct string_match *ret_match, struct error *err)
 {
-    return error_set(err, ERR_UNSUPPORTED, "regular expressions in matches are not supported");
+    const struct regex *regex = regex_compile(memory, str_of(config->regex), ignore_case ? REGEX_FULL_IGNORE_CASE : REGEX_FULL, err);
+    if (regex == NULL) {
+        return err->code;
+    }
+    *ret_match = (struct string_match){.kind = STRING_MATCH_REGEX, .regex = regex};
+    return ERR_OK;
 }
 
-enum err string_match_compile(struct arena *arena, const Envoy__Type__Matcher__V3__StringMatcher *config,
+enum err string_match_compile(struct rule_memory *memory, const Envoy__Type__Matcher__V3__StringMatcher *config,
                               struct string_match *ret_match, struct error *err)
 {
     struct string_match match = {.ignore_case = config->ignore_case};
@@ -33,11 +39,11 @@ enum err string_match_compile(struct arena *arena, const Envoy__Type__Matcher__V
         text = config->contains;
         break;
     case ENVOY__TYPE__MATCHER__V3__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX:
-        return refuse_regex(err);
+        return compile_regex(memory, config->safe_regex, config->ignore_case, ret_match, err);
     default:
         return error_set(err, ERR_INVALID, "string matcher without a pattern");
     }
-    match.value = arena_str(arena, str_of(text));
+    match.value = arena_str(&memory->arena, str_of(text));
     *ret_match = match;
     return ERR_OK;
 }
@@ -50,6 +56,9 @@ static bool equal_case(struct str a, struct str b, bool ignore_case)
 bool string_match_test(const struct string_match *match, struct str value)
 {
     struct str want = match->value;
+    if (match->kind == STRING_MATCH_REGEX) {
+        return regex_match_full(match->regex, value);
+    }
     if (value.size < want.size) {
         return false;
     }
@@ -67,6 +76,8 @@ bool string_match_test(const struct string_match *match, struct str value)
             }
         }
         return false;
+    case STRING_MATCH_REGEX:
+        break;
     }
     return false;
 }
@@ -85,27 +96,27 @@ static struct str lower_name(struct arena *arena, const char *name)
     return str_make(copy, size);
 }
 
-enum err header_match_compile(struct arena *arena, const Envoy__Config__Route__V3__HeaderMatcher *config,
+enum err header_match_compile(struct rule_memory *memory, const Envoy__Config__Route__V3__HeaderMatcher *config,
                               struct header_match *ret_match, struct error *err)
 {
     struct header_match match = {.invert = config->invert_match, .missing_is_empty = config->treat_missing_header_as_empty};
-    match.name = lower_name(arena, config->name);
+    match.name = lower_name(&memory->arena, config->name);
     enum err result = ERR_OK;
     switch (config->header_match_specifier_case) {
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_EXACT_MATCH:
-        match.text = (struct string_match){STRING_MATCH_EXACT, arena_str(arena, str_of(config->exact_match)), false};
+        match.text = (struct string_match){.kind = STRING_MATCH_EXACT, .value = arena_str(&memory->arena, str_of(config->exact_match))};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PREFIX_MATCH:
-        match.text = (struct string_match){STRING_MATCH_PREFIX, arena_str(arena, str_of(config->prefix_match)), false};
+        match.text = (struct string_match){.kind = STRING_MATCH_PREFIX, .value = arena_str(&memory->arena, str_of(config->prefix_match))};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SUFFIX_MATCH:
-        match.text = (struct string_match){STRING_MATCH_SUFFIX, arena_str(arena, str_of(config->suffix_match)), false};
+        match.text = (struct string_match){.kind = STRING_MATCH_SUFFIX, .value = arena_str(&memory->arena, str_of(config->suffix_match))};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_CONTAINS_MATCH:
-        match.text = (struct string_match){STRING_MATCH_CONTAINS, arena_str(arena, str_of(config->contains_match)), false};
+        match.text = (struct string_match){.kind = STRING_MATCH_CONTAINS, .value = arena_str(&memory->arena, str_of(config->contains_match))};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH:
-        result = string_match_compile(arena, config->string_match, &match.text, err);
+        result = string_match_compile(memory, config->string_match, &match.text, err);
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_RANGE_MATCH:
         match.by_range = true;
@@ -113,7 +124,8 @@ enum err header_match_compile(struct arena *arena, const Envoy__Config__Route__V
         match.range_end = config->range_match->end;
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SAFE_REGEX_MATCH:
-        return refuse_regex(err);
+        result = compile_regex(memory, config->safe_regex_match, false, &match.text, err);
+        break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PRESENT_MATCH:
         match.by_presence = true;
         match.want_present = config->present_match;
@@ -187,14 +199,14 @@ bool header_match_test(const struct header_match *match, const struct http_head 
 
 // --- query parameters ----------------------------------------------------------------------------------
 
-enum err query_match_compile(struct arena *arena, const Envoy__Config__Route__V3__QueryParameterMatcher *config,
+enum err query_match_compile(struct rule_memory *memory, const Envoy__Config__Route__V3__QueryParameterMatcher *config,
                              struct query_match *ret_match, struct error *err)
 {
-    struct query_match match = {.name = arena_str(arena, str_of(config->name)), .by_presence = true, .want_present = true};
+    struct query_match match = {.name = arena_str(&memory->arena, str_of(config->name)), .by_presence = true, .want_present = true};
     if (config->query_parameter_match_specifier_case ==
         ENVOY__CONFIG__ROUTE__V3__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_STRING_MATCH) {
         match.by_presence = false;
-        enum err result = string_match_compile(arena, config->string_match, &match.text, err);
+        enum err result = string_match_compile(memory, config->string_match, &match.text, err);
         if (result != ERR_OK) {
             return result;
         }

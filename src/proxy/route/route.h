@@ -16,10 +16,14 @@
 #include "base/error.h"
 #include "codec/http1/http_head.h"
 #include "envoy/config/route/v3/route.pb-c.h"
+#include "proxy/route/cors.h"
+#include "proxy/route/fault.h"
+#include "proxy/route/hash_policy.h"
 
 #define ROUTE_TIMEOUT_DEFAULT_MS 15000u
 #define ROUTE_RETRIES_DEFAULT 1u
 #define ROUTE_DOMAINS_MAX 100000u // of one table
+#define ROUTE_MIRRORS_MAX 8u      // of one route
 
 struct route_table;
 
@@ -70,8 +74,30 @@ struct header_changes {
     size_t addition_count;
 };
 
+// Settings of HTTP filters, the most specific level's; NULL: the filter has nothing to do.
+struct route_filters {
+    const struct fault *fault;
+    const struct cors *cors;
+};
+
+// What to put where the expression matches.
+struct route_rewrite {
+    const struct regex *regex; // NULL: none
+    struct str substitution;
+};
+
+// A copy of the request goes there; its answer is thrown away.
+struct route_mirror {
+    struct str cluster;
+    struct str cluster_header; // names it, when cluster is empty
+    bool keeps_host;           // else "-shadow" is added
+    struct chance chance;
+};
+
 struct route_cluster_weight {
     struct str cluster;
+    struct str cluster_header; // names it, when cluster is empty
+    struct route_filters filters;
     uint32_t weight;
     struct header_changes request;
     struct header_changes response;
@@ -86,6 +112,7 @@ struct route_redirect {
     uint32_t port;
     struct str path;
     struct str prefix_rewrite;
+    struct route_rewrite path_rewrite;
     bool strip_query;
 };
 
@@ -107,6 +134,7 @@ struct route {
     struct route_conditions *conditions;
     struct header_changes request;
     struct header_changes response;
+    struct route_filters filters;
 
     // ROUTE_FORWARD: exactly one of cluster, cluster_header, weights
     struct str cluster;
@@ -121,8 +149,15 @@ struct route {
     bool uses_grpc_timeout;
     uint64_t grpc_timeout_max_ms; // 0: as the request says
     struct str prefix_rewrite;
+    struct route_rewrite path_rewrite;
     struct str host_rewrite;
+    struct str host_rewrite_header;         // empty: none
+    struct route_rewrite host_rewrite_path; // of the path
     bool auto_host_rewrite;
+    const struct route_mirror *mirrors;
+    size_t mirror_count;
+    const struct hash_policy *hash_policies;
+    size_t hash_policy_count;
     const struct retry_policy *retry; // NULL: none
     struct str decorator;
 
@@ -147,6 +182,10 @@ struct str route_pick_cluster(const struct route *route, const struct http_head 
 
 // Path with the route's rewrite; borrows from the head or lives in the arena.
 struct str route_rewrite_path(const struct route *route, struct str path, struct arena *arena);
+// The host to ask for instead of the request's; empty: the same. endpoint_host: name of the chosen endpoint.
+struct str route_rewrite_host(const struct route *route, const struct route_cluster_weight *weight, const struct http_head *head,
+                              struct str endpoint_host, struct arena *arena);
+const struct route_filters *route_filters_of(const struct route *route, const struct route_cluster_weight *weight);
 struct str route_redirect_location(const struct route *route, const struct http_head *head, bool is_tls, struct arena *arena);
 
 void header_changes_apply(const struct header_changes *changes, struct http_head *head);

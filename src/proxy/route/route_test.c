@@ -140,7 +140,9 @@ static void test_what_is_refused(void **state)
         const char *want;
     } rows[] = {
         {"domain twice", "virtual_hosts: [{name: a, domains: [x]}, {name: b, domains: [X]}]", "two virtual hosts"},
-        {"expression", "virtual_hosts: [{name: a, domains: [x], routes: [{match: {safe_regex: {regex: .*}}, route: {cluster: c}}]}]", "regular expressions"},
+        {"expression", "virtual_hosts: [{name: a, domains: [x], routes: [{match: {safe_regex: {regex: '(a'}}, route: {cluster: c}}]}]", "regular expression"},
+        {"beyond RE2", "virtual_hosts: [{name: a, domains: [x], routes: [{match: {safe_regex: {regex: '(?=a)'}}, route: {cluster: c}}]}]", "RE2"},
+        {"unknown filter", "virtual_hosts: [{name: a, domains: [x], typed_per_filter_config: {x: {'@type': type.googleapis.com/envoy.config.route.v3.RetryPolicy}}, routes: []}]", "settings of filter x"},
         {"no weight", "virtual_hosts: [{name: a, domains: [x], routes: [{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: c}]}}}]}]", "zero"},
         {"no match", "virtual_hosts: [{name: a, domains: [x], routes: [{route: {cluster: c}}]}]", "without a match"},
         {"pseudo header", "request_headers_to_add: [{header: {key: ':path', value: x}}]", "cannot be changed"},
