@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "lab/controllers/daemon_set.h"
 #include "lab/controllers/deployment.h"
 #include "lab/controllers/endpoints.h"
 #include "lab/controllers/namespace.h"
@@ -86,6 +87,17 @@ static void plan_replica_set(struct controllers *controllers, struct str key, st
     vec_done(&pods);
 }
 
+static void plan_daemon_set(struct controllers *controllers, struct str key, struct plan *plan)
+{
+    struct object_list pods = {0};
+    struct object_list nodes = {0};
+    controllers_list(controllers, VIEW_PODS, key_ns(key), &pods);
+    controllers_list(controllers, VIEW_NODES, STR_EMPTY, &nodes);
+    daemon_set_plan(plan, controllers_find(controllers, VIEW_DAEMON_SETS, key_ns(key), key_name(key)), &pods, &nodes);
+    vec_done(&pods);
+    vec_done(&nodes);
+}
+
 static void plan_pod(struct controllers *controllers, struct str key, struct plan *plan)
 {
     struct object_list nodes = {0};
@@ -132,6 +144,7 @@ static const struct {
     [QUEUE_NAMESPACES] = {"namespace", plan_namespace, NULL},
     [QUEUE_DEPLOYMENTS] = {"deployment", plan_deployment, NULL},
     [QUEUE_REPLICA_SETS] = {"replicaset", plan_replica_set, NULL},
+    [QUEUE_DAEMON_SETS] = {"daemonset", plan_daemon_set, NULL},
     [QUEUE_SCHEDULER] = {"scheduler", plan_pod, NULL},
     [QUEUE_ENDPOINTS] = {"endpoints", plan_endpoints, NULL},
     [QUEUE_EMPTYING] = {"namespace deletion", NULL, emptying_start},
@@ -316,6 +329,7 @@ static void route_pod(struct controllers *controllers, const struct kube_object 
 {
     const struct kube_object *any = fresh != NULL ? fresh : old;
     add_controller_of(controllers, any, "ReplicaSet", QUEUE_REPLICA_SETS);
+    add_controller_of(controllers, any, "DaemonSet", QUEUE_DAEMON_SETS);
     add_sets_for_orphan(controllers, fresh);
     add_services_of(controllers, old);
     add_services_of(controllers, fresh);
@@ -331,6 +345,14 @@ static void add_unscheduled_pods(struct controllers *controllers)
         if (scheduler_wants(pod->value)) {
             add_object(controllers, QUEUE_SCHEDULER, pod->ns, pod->name);
         }
+    }
+}
+
+static void add_daemon_sets(struct controllers *controllers)
+{
+    size_t at = 0;
+    for (struct kube_object *set; (set = informer_each(controllers->views[VIEW_DAEMON_SETS], &at)) != NULL;) {
+        add_object(controllers, QUEUE_DAEMON_SETS, set->ns, set->name);
     }
 }
 
@@ -395,11 +417,15 @@ static void route(struct controllers *controllers, enum view view, const struct 
         add_object(controllers, QUEUE_REPLICA_SETS, any->ns, any->name);
         add_controller_of(controllers, any, "Deployment", QUEUE_DEPLOYMENTS);
         break;
+    case VIEW_DAEMON_SETS:
+        add_object(controllers, QUEUE_DAEMON_SETS, any->ns, any->name);
+        break;
     case VIEW_PODS:
         route_pod(controllers, old, fresh);
         break;
     case VIEW_NODES:
         add_unscheduled_pods(controllers);
+        add_daemon_sets(controllers);
         break;
     case VIEW_SERVICES:
     case VIEW_ENDPOINTS:
@@ -462,6 +488,7 @@ static const struct {
     [VIEW_ROOTS] = {&kube_configmaps, "metadata.name=" ROOTS_NAME},
     [VIEW_DEPLOYMENTS] = {&kube_deployments, NULL},
     [VIEW_REPLICA_SETS] = {&kube_replicasets, NULL},
+    [VIEW_DAEMON_SETS] = {&daemon_set_resource, NULL},
     [VIEW_PODS] = {&kube_pods, NULL},
     [VIEW_NODES] = {&kube_nodes, NULL},
     [VIEW_SERVICES] = {&kube_services, NULL},

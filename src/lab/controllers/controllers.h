@@ -5,6 +5,7 @@
 //   namespaces    account `default` and ConfigMap kube-root-ca.crt in each; deletion of their content
 //   deployments   to ReplicaSets, with rolling updates and status
 //   replica sets  to Pods
+//   daemon sets   to Pods, one on each node
 //   scheduler     binds Pods to ready Nodes
 //   endpoints     EndpointSlices and Endpoints of Services with selectors
 //   garbage       objects whose owners are gone

@@ -16,6 +16,7 @@ enum view {
     VIEW_ROOTS,    // ConfigMaps named kube-root-ca.crt
     VIEW_DEPLOYMENTS,
     VIEW_REPLICA_SETS,
+    VIEW_DAEMON_SETS,
     VIEW_PODS,
     VIEW_NODES,
     VIEW_SERVICES,
@@ -28,6 +29,7 @@ enum queue {
     QUEUE_NAMESPACES = 0, // key: name
     QUEUE_DEPLOYMENTS,    // ns/name
     QUEUE_REPLICA_SETS,   // ns/name
+    QUEUE_DAEMON_SETS,    // ns/name
     QUEUE_SCHEDULER,      // ns/name of a pod
     QUEUE_ENDPOINTS,      // ns/name of a Service
     QUEUE_EMPTYING,       // name of a namespace that is being deleted

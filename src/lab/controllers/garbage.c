@@ -27,6 +27,7 @@ static const struct {
 } owner_kinds[] = {
     {"Deployment", "apps", VIEW_DEPLOYMENTS},
     {"ReplicaSet", "apps", VIEW_REPLICA_SETS},
+    {"DaemonSet", "apps", VIEW_DAEMON_SETS},
     {"Service", "", VIEW_SERVICES},
     {"Pod", "", VIEW_PODS},
     {"Node", "", VIEW_NODES},

@@ -62,17 +62,26 @@ static bool has_untolerated_taint(const struct json_value *pod, const struct jso
     return false;
 }
 
-static enum refusal refuse(const struct json_value *pod, const struct json_value *node)
+static bool has_labels(const struct json_value *pod, const struct json_value *node)
 {
     const struct json_value *selector = json_path(pod, "spec", "nodeSelector", NULL);
-    const struct json_value *labels = json_path(node, "metadata", "labels", NULL);
+    return json_count(selector) == 0 || kube_map_selector_matches(selector, json_path(node, "metadata", "labels", NULL));
+}
+
+bool scheduler_fits(const struct json_value *pod, const struct json_value *node)
+{
+    return has_labels(pod, node) && !has_untolerated_taint(pod, node);
+}
+
+static enum refusal refuse(const struct json_value *pod, const struct json_value *node)
+{
     if (meta_is_deleting(node) || !condition_is_true(node, STR("Ready"))) {
         return REFUSAL_NOT_READY;
     }
     if (json_get_bool(json_get(node, "spec"), "unschedulable", false)) {
         return REFUSAL_UNSCHEDULABLE;
     }
-    if (json_count(selector) > 0 && !kube_map_selector_matches(selector, labels)) {
+    if (!has_labels(pod, node)) {
         return REFUSAL_SELECTOR;
     }
     return has_untolerated_taint(pod, node) ? REFUSAL_TAINT : REFUSAL_NONE;

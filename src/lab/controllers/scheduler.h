@@ -10,6 +10,8 @@
 #include "lab/controllers/plan.h"
 
 bool scheduler_wants(const struct json_value *pod); // waits for a node, from us
+// May the pod be on the node, ready or not: has it the labels, are its taints tolerated?
+bool scheduler_fits(const struct json_value *pod, const struct json_value *node);
 void scheduler_plan(struct plan *plan, const struct json_value *pod, const struct object_list *nodes,
                     const struct object_list *pods);
 

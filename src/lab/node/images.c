@@ -20,6 +20,8 @@ static const struct image table[] = {
     {"isthmesh/helloworld-v2",       IMAGE_PROGRAMS "/samples/helloworld", NULL,       "SERVICE_VERSION=v2", 0, 0},
     {"curlimages/curl",              "curl",                               NULL,       NULL,                 CURL_USER, CURL_GROUP},
     {"isthmesh/curl",                "curl",                               NULL,       NULL,                 CURL_USER, CURL_GROUP},
+    {"quay.io/metallb/controller",   IMAGE_PROGRAMS "/samples/metallb",    NULL,       NULL,                 0, 0},
+    {"quay.io/metallb/speaker",      IMAGE_PROGRAMS "/samples/metallb",    NULL,       NULL,                 0, 0},
     {"busybox",                      "sh",                                 NULL,       NULL,                 0, 0},
     {"registry.k8s.io/pause",        "sleep",                              "infinity", NULL,                 0, 0},
 };
@@ -61,6 +63,6 @@ const struct image *image_find(struct str reference, struct error *err)
     }
     (void)error_set(err, ERR_NOT_FOUND,
                     "the lab has no image \"%.*s\" and no registry to pull it from; it has the images of Istio %s",
-                    STR_ARG(reference), "(pilot, proxyv2), the helloworld samples, curlimages/curl, busybox and pause");
+                    STR_ARG(reference), "(pilot, proxyv2), MetalLB, the helloworld samples, curlimages/curl, busybox and pause");
     return NULL;
 }
