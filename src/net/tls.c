@@ -16,6 +16,8 @@
 #include "net/tls_context.h"
 #include "net/tls_names.h"
 
+#define TLS_SERVER_SESSIONS_MAX 4096      // about 700 bytes each while the connection is gone
+#define TLS_SERVER_PEER_SESSIONS_MAX 1024 // about 5 KiB each: they hold the client's certificate
 #define TLS_SESSION_SECONDS 3600 // a resumed session trusts an old verification for at most this long
 
 static enum err set_openssl_error(struct error *err, const char *what)
@@ -202,6 +204,20 @@ static void set_verification(struct tls_context *context, const struct tls_optio
     SSL_CTX_set_cert_verify_callback(context->ssl, tls_verify_peer, context);
 }
 
+// Sessions are kept here and tickets only name them. A ticket that holds its session is written, encrypted
+// and read back by OpenSSL in every handshake, the client's certificate included: a quarter of a mutual
+// one. What that buys, resumption at another process, a ticket key of one context cannot give anyway.
+static void keep_sessions(SSL_CTX *ssl, const struct tls_options *options)
+{
+    static const unsigned char session_context[] = "isthmesh";
+    ASSERT(SSL_CTX_set_session_id_context(ssl, session_context, sizeof(session_context)) == 1);
+    (void)SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+    // The oldest goes when it is full; an expired one is refused when it is used.
+    (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_AUTO_CLEAR);
+    (void)SSL_CTX_sess_set_cache_size(ssl, options->peer == TLS_PEER_NONE ? TLS_SERVER_SESSIONS_MAX
+                                                                          : TLS_SERVER_PEER_SESSIONS_MAX);
+}
+
 static enum err configure(struct tls_context *context, const struct tls_options *options, struct error *err)
 {
     set_protocol(context->ssl, options);
@@ -225,10 +241,7 @@ static enum err configure(struct tls_context *context, const struct tls_options 
         return code;
     }
     if (options->role == TLS_SERVER) {
-        static const unsigned char session_context[] = "isthmesh";
-        ASSERT(SSL_CTX_set_session_id_context(context->ssl, session_context, sizeof(session_context)) == 1);
-        // Tickets hold the sessions; the server keeps none.
-        (void)SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
+        keep_sessions(context->ssl, options);
         if (context->alpn.size > 0) {
             SSL_CTX_set_alpn_select_cb(context->ssl, on_alpn, context);
         }
