@@ -248,6 +248,8 @@ class Scenario:
                     pid = processes[subject.name].pid
                     before = precise_cpu_seconds(pid)
                     done = load(subject)
+                    if done == 0:
+                        raise Failed(f"{subject.name} did nothing within a round")
                     values[subject.name].append(round((precise_cpu_seconds(pid) - before) / done * 1e6, 2))
         finally:
             for process in processes.values():
