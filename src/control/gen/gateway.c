@@ -242,12 +242,14 @@ static void add_virtual_service(struct route_building *building, const struct me
     if (!is_bound(service, context.gateway)) {
         return;
     }
+    struct map done = {0}; // hosts of one server may overlap
     for (size_t i = 0; i < server->host_count; i++) {
         struct str ns = server->host_namespaces[i];
         for (size_t j = 0; (str_is_empty(ns) || str_equal(ns, object->ns)) && j < service->n_hosts; j++) {
             struct str domain = overlap(server->hosts[i], str_of(service->hosts[j]));
             WireVirtualHost probe = {0};
-            if (domain.data == NULL || gen_add_http_routes(gen, &context, object, &probe) == 0) {
+            if (domain.data == NULL || map_set(&done, domain, building) != NULL ||
+                gen_add_http_routes(gen, &context, object, &probe) == 0) {
                 continue;
             }
             WireVirtualHost *host = find_or_add_host(building, domain);
@@ -259,6 +261,7 @@ static void add_virtual_service(struct route_building *building, const struct me
             }
         }
     }
+    map_done(&done);
 }
 
 // Nearest namespace first, then the oldest.

@@ -102,9 +102,9 @@ struct gen_http_context {
 size_t gen_add_http_routes(struct gen *gen, const struct gen_http_context *context,
                            const struct mesh_object *object, WireVirtualHost *host);
 bool gen_is_catch_all(const WireRoute *route); // takes every request
-// NULL: the defaults.
+// retries NULL: the defaults. is_sticky: consistent hashing wants the same host again.
 void gen_set_retries(struct gen *gen, WireRouteAction *action,
-                     const Istio__Networking__V1alpha3__HTTPRetry *retries);
+                     const Istio__Networking__V1alpha3__HTTPRetry *retries, bool is_sticky);
 // By consistent hashing of the service's DestinationRule; false: none.
 bool gen_add_hash_policy(struct gen *gen, WireRouteAction *action, struct str host, uint32_t port,
                          struct str subset);

@@ -208,14 +208,25 @@ static struct str source_root(struct arena *arena)
     return arena_format(arena, "%s", root == NULL ? "." : root);
 }
 
+static void run_own_world(const char *name)
+{
+    struct arena arena = {0};
+    struct str directory =
+        arena_format(&arena, "%.*s/tests/golden/%s", STR_ARG(source_root(&arena)), name);
+    run_golden_world(directory.data);
+    arena_done(&arena);
+}
+
 static void golden_crossing(void **state)
 {
     (void)state;
-    struct arena arena = {0};
-    struct str directory =
-        arena_format(&arena, "%.*s/tests/golden/crossing", STR_ARG(source_root(&arena)));
-    run_golden_world(directory.data);
-    arena_done(&arena);
+    run_own_world("crossing");
+}
+
+static void golden_traffic(void **state)
+{
+    (void)state;
+    run_own_world("traffic");
 }
 
 // --- a real istiod's answers ---------------------------------------------------------------------------------
@@ -361,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_crossing),
+        cmocka_unit_test(golden_traffic),
         cmocka_unit_test(istiod_answers),
     };
     return cmocka_run_group_tests_name("gen/golden", tests, NULL, NULL);

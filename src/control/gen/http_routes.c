@@ -187,13 +187,26 @@ static void add_headers(struct gen *gen, const HttpMatch *match, Envoy__Config__
     }
 }
 
+static int compare_query(const void *a, const void *b)
+{
+    return strcmp((*(Istio__Networking__V1alpha3__HTTPMatchRequest__QueryParamsEntry *const *)a)->key,
+                  (*(Istio__Networking__V1alpha3__HTTPMatchRequest__QueryParamsEntry *const *)b)->key);
+}
+
 static void add_query(struct gen *gen, const HttpMatch *match, Envoy__Config__Route__V3__RouteMatch *out)
 {
+    Istio__Networking__V1alpha3__HTTPMatchRequest__QueryParamsEntry **params = arena_array(
+        gen->arena, Istio__Networking__V1alpha3__HTTPMatchRequest__QueryParamsEntry *,
+        match->n_query_params + 1);
+    for (size_t i = 0; i < match->n_query_params; i++) {
+        params[i] = match->query_params[i];
+    }
+    qsort(params, match->n_query_params, sizeof(*params), compare_query);
     for (size_t i = 0; i < match->n_query_params; i++) {
         Envoy__Config__Route__V3__QueryParameterMatcher *query =
             pb_new(gen->arena, &envoy__config__route__v3__query_parameter_matcher__descriptor);
-        query->name = pb_text(gen->arena, str_of(match->query_params[i]->key));
-        const StringMatch *value = match->query_params[i]->value;
+        query->name = pb_text(gen->arena, str_of(params[i]->key));
+        const StringMatch *value = params[i]->value;
         WireStringMatcher *matcher = value == NULL ? NULL : string_matcher(gen, value);
         if (matcher == NULL) {
             query->query_parameter_match_specifier_case =
@@ -490,7 +503,7 @@ static void set_retry_on(struct gen *gen, Envoy__Config__Route__V3__RetryPolicy 
 
 // Istio's default: twice, on another host, for failures where nothing was processed.
 void gen_set_retries(struct gen *gen, WireRouteAction *action,
-                     const Istio__Networking__V1alpha3__HTTPRetry *retries)
+                     const Istio__Networking__V1alpha3__HTTPRetry *retries, bool is_sticky)
 {
     struct arena *arena = gen->arena;
     if (retries != NULL && retries->attempts <= 0) {
@@ -501,12 +514,9 @@ void gen_set_retries(struct gen *gen, WireRouteAction *action,
     policy->retry_on = pb_text(
         arena, STR("connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"));
     policy->num_retries = pb_uint32(arena, retries == NULL ? 2 : (uint32_t)retries->attempts);
-    // Consistent hashing wants the same host again.
-    if (action->n_hash_policy == 0 || action->weighted_clusters != NULL) {
-        policy->host_selection_retry_max_attempts = 5;
-        if (retries == NULL || pb_bool_or(retries->retry_ignore_previous_hosts, true)) {
-            add_other_host(gen, policy);
-        }
+    policy->host_selection_retry_max_attempts = 5;
+    if (!is_sticky && (retries == NULL || pb_bool_or(retries->retry_ignore_previous_hosts, true))) {
+        add_other_host(gen, policy);
     }
     if (retries != NULL) {
         policy->per_try_timeout = retries->per_try_timeout;
@@ -621,7 +631,7 @@ static void set_forward(struct gen *gen, const struct gen_http_context *context,
     }
     set_rewrite(gen, rule, action);
     set_mirrors(gen, context, rule, action);
-    gen_set_retries(gen, action, rule->retries);
+    gen_set_retries(gen, action, rule->retries, rule->n_route == 1 && action->n_hash_policy > 0);
 }
 
 static void set_redirect(struct gen *gen, const struct gen_http_context *context, const HttpRule *rule,

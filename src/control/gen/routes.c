@@ -112,7 +112,7 @@ static WireVirtualHost *service_host(struct gen *gen, const struct mesh_service 
     route->decorator->operation = pb_text(arena, arena_format(arena, "%.*s/*", STR_ARG(name)));
     set_cluster(gen, route, gen_cluster_name(gen, service, port));
     gen_add_hash_policy(gen, route->route, service->hostname, port, STR_EMPTY);
-    gen_set_retries(gen, route->route, NULL);
+    gen_set_retries(gen, route->route, NULL, false);
     return new_virtual_host(gen, name, route);
 }
 
