@@ -17,6 +17,9 @@
 struct job {
     struct resolve *resolve; // NULL: cancelled. Loop thread only.
     struct loop *loop;
+    pthread_mutex_t lock; // of the two below
+    bool is_running;      // on its helper thread
+    bool is_abandoned;    // cancelled meanwhile: the loop may be gone, the helper frees the job
     char *host;
     uint16_t port;
     struct address addresses[RESOLVE_ADDRESSES_MAX];
@@ -34,6 +37,7 @@ static int running; // atomic
 
 static void job_free(struct job *job)
 {
+    (void)pthread_mutex_destroy(&job->lock);
     mem_free(job->host);
     mem_free(job);
 }
@@ -42,6 +46,8 @@ static void job_free(struct job *job)
 static void job_deliver(void *argument)
 {
     struct job *job = argument;
+    (void)pthread_mutex_lock(&job->lock); // the helper that posted us is through with it
+    (void)pthread_mutex_unlock(&job->lock);
     struct resolve *resolve = job->resolve;
     if (resolve != NULL) {
         resolve->on_done(resolve->owner, job->addresses, job->count, job->count > 0 ? NULL : &job->err);
@@ -81,7 +87,18 @@ static void *job_run(void *argument)
     struct job *job = argument;
     look_up(job);
     __atomic_fetch_sub(&running, 1, __ATOMIC_RELAXED);
-    loop_post(job->loop, job_deliver, job);
+    // Posted under the lock: after resolve_cancel() nobody touches the loop, which may then be freed. The
+    // job is freed by the loop's thread at the earliest when that lock is open again.
+    (void)pthread_mutex_lock(&job->lock);
+    bool is_abandoned = job->is_abandoned;
+    job->is_running = false;
+    if (!is_abandoned) {
+        loop_post(job->loop, job_deliver, job);
+    }
+    (void)pthread_mutex_unlock(&job->lock);
+    if (is_abandoned) {
+        job_free(job);
+    }
     return NULL;
 }
 
@@ -96,9 +113,11 @@ static bool start_thread(struct job *job)
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, RESOLVE_STACK_SIZE);
     pthread_t thread;
+    job->is_running = true; // nobody else looks yet
     int status = pthread_create(&thread, &attributes, job_run, job);
     pthread_attr_destroy(&attributes);
     if (status != 0) {
+        job->is_running = false;
         __atomic_fetch_sub(&running, 1, __ATOMIC_RELAXED);
     }
     return status == 0;
@@ -110,6 +129,7 @@ struct resolve *resolve_start(struct loop *loop, struct str host, uint16_t port,
                               void *owner)
 {
     struct job *job = mem_new(struct job);
+    (void)pthread_mutex_init(&job->lock, NULL);
     struct resolve *resolve = mem_new(struct resolve);
     *resolve = (struct resolve){.job = job, .on_done = on_done, .owner = owner};
     job->resolve = resolve;
@@ -136,6 +156,10 @@ void resolve_cancel(struct resolve *resolve)
     if (resolve == NULL) {
         return;
     }
-    resolve->job->resolve = NULL;
+    struct job *job = resolve->job;
+    job->resolve = NULL;
+    (void)pthread_mutex_lock(&job->lock);
+    job->is_abandoned = job->is_running;
+    (void)pthread_mutex_unlock(&job->lock);
     mem_free(resolve);
 }

@@ -155,8 +155,17 @@ static const char config[] =
     "              - {match: {prefix: /none}, route: {cluster: empty}}\n"
     "              - {match: {prefix: /missing}, route: {cluster: missing}}\n"
     "              - {match: {prefix: /go}, redirect: {path_redirect: /there}}\n"
+    "              - {match: {prefix: /delay}, route: {cluster: app, timeout: 0.15s}, typed_per_filter_config: {envoy.filters.http.fault: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, delay: {fixed_delay: 0.2s, percentage: {numerator: 100}}}}}\n"
+    "              - {match: {prefix: /late-abort}, route: {cluster: app}, typed_per_filter_config: {envoy.filters.http.fault: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, delay: {fixed_delay: 0.05s, percentage: {numerator: 100}}, abort: {http_status: 418, percentage: {numerator: 100}}}}}\n"
+    "              - {match: {prefix: /abort}, route: {cluster: app}, typed_per_filter_config: {envoy.filters.http.fault: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 500, percentage: {numerator: 100}}}}}\n"
+    "              - {match: {prefix: /mirror}, route: {cluster: app, request_mirror_policies: [{cluster: app}, {cluster: missing}, {cluster: dead}]}}\n"
+    "              - {match: {prefix: /name}, route: {cluster: named}}\n"
+    "              - {match: {prefix: /weak}, route: {cluster: weak}}\n"
+    "              - {match: {safe_regex: {regex: '/x[0-9]+'}}, route: {cluster: app}}\n"
     "              - {match: {prefix: /app}, route: {cluster: app, timeout: 0s}}\n"
     "          http_filters:\n"
+    "          - {name: f, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}}\n"
+    "          - {name: c, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}\n"
     "          - {name: r, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}\n"
     "  - name: t\n"
     "    address: {socket_address: {address: 127.0.0.1, port_value: TCPPORT}}\n"
@@ -167,6 +176,9 @@ static const char config[] =
     "  - {name: app, type: STATIC, load_assignment: {cluster_name: app, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: UPPORT}}}}]}]}}\n"
     "  - {name: dead, type: STATIC, load_assignment: {cluster_name: dead, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: DEADPORT}}}}]}]}}\n"
     "  - {name: limited, type: STATIC, circuit_breakers: {thresholds: [{max_requests: 0}]}, load_assignment: {cluster_name: limited, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: UPPORT}}}}]}]}}\n"
+    "  - {name: named, type: STRICT_DNS, dns_lookup_family: V4_ONLY, load_assignment: {cluster_name: named, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: UPPORT}}}}]}]}}\n"
+    "  - {name: weak, type: STATIC, lb_policy: RANDOM, common_lb_config: {healthy_panic_threshold: {value: 0}}, outlier_detection: {consecutive_5xx: 1, interval: 0.05s, base_ejection_time: 0.3s, max_ejection_percent: 50},"
+    " load_assignment: {cluster_name: weak, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: UPPORT}}}}, {endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: DEADPORT}}}}]}]}}\n"
     "  - {name: empty, type: STATIC}\n";
 
 static struct str fill_in(struct place *place)
@@ -317,6 +329,11 @@ static void test_answers(void **state)
         {"no cluster", ANSWER, "/missing", 503, "", 0},
         {"no route", ANSWER, "/nothing", 404, "", 0},
         {"redirect", ANSWER, "/go", 301, "", 0},
+        {"injected abort", ANSWER, "/abort", 500, "fault filter abort", 0},
+        {"injected delay", ANSWER, "/delay", 200, "body", 1}, // longer than the route's time, which begins after it
+        {"delay, then abort", ANSWER, "/late-abort", 418, "fault filter abort", 0},
+        {"expression", ANSWER, "/x12?y", 200, "body", 1},
+        {"expression that does not match", ANSWER, "/x12y", 404, "", 0},
     };
     for (size_t i = 0; i < array_count(rows) * 2; i++) {
         size_t at = i / 2;
@@ -340,6 +357,104 @@ static void test_answers(void **state)
         arena_done(&fetch.arena);
         place_close(&place);
     }
+}
+
+static int get(struct place *place, struct http_client *client, const char *path)
+{
+    struct fetch fetch = {0};
+    struct http_head head;
+    http_head_init_request(&head, STR("GET"), STR("http"), STR("host"), str_of(path));
+    (void)http_request(client, &head, true, &fetch_events, &fetch);
+    fetch_wait(place, &fetch);
+    arena_done(&fetch.arena);
+    return fetch.status;
+}
+
+// A host that refuses connections fails one request, is left alone, and comes back after its time.
+static void test_a_failing_host_is_ejected(void **state)
+{
+    (void)state;
+    struct place place;
+    place_open(&place, ANSWER);
+    struct http_client *client = client_of(&place, place.http_port, HTTP_PROTOCOL_1);
+    unsigned failed = 0;
+    for (int i = 0; i < 40; i++) {
+        failed += get(&place, client, "/weak") == 503 ? 1 : 0;
+    }
+    assert_int_equal(failed, 1);
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "weak", "outlier_detection.ejections_enforced_consecutive_5xx"), 1);
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "weak", "outlier_detection.ejections_active"), 1);
+    for (int i = 0; i < 1000 && stat_of(&place, STAT_CLUSTER, "weak", "outlier_detection.ejections_active") > 0; i++) {
+        loop_turn(place.loop, 10);
+    }
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "weak", "outlier_detection.ejections_active"), 0);
+    for (int i = 0; i < 40 && failed == 1; i++) {
+        failed += get(&place, client, "/weak") == 503 ? 1 : 0;
+    }
+    assert_int_equal(failed, 2);
+    http_client_free(client);
+    place_close(&place);
+}
+
+// The mirrors get their copies; one without a cluster and one that is dead change nothing.
+static void test_mirrors(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[10000];
+    struct place place;
+    struct fetch fetch = {0};
+    struct http_head head;
+    place_open(&place, ECHO);
+    struct http_client *client = client_of(&place, place.http_port, HTTP_PROTOCOL_1);
+    http_head_init_request(&head, STR("POST"), STR("http"), STR("host"), STR("/mirror"));
+    struct http_exchange *exchange = http_request(client, &head, false, &fetch_events, &fetch);
+    for (int i = 0; i < 10; i++) {
+        http_send_data(exchange, str_make((const char *)zeros, sizeof(zeros)), i == 9);
+        loop_turn(place.loop, 0);
+    }
+    fetch_wait(&place, &fetch);
+    assert_int_equal(fetch.status, 200);
+    assert_int_equal(fetch.body_size, 10 * sizeof(zeros));
+    for (int i = 0; i < 500 && stat_of(&place, STAT_CLUSTER, "app", "upstream_rq_active") > 0; i++) {
+        loop_turn(place.loop, 10);
+    }
+    assert_int_equal(place.requests, 2);
+    assert_int_equal(place.echoed, 20 * sizeof(zeros));
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "app", "upstream_rq_active"), 0);
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "dead", "upstream_rq_active"), 0);
+    arena_done(&fetch.arena);
+    // A client that goes takes its unfinished copies along.
+    http_head_init_request(&head, STR("POST"), STR("http"), STR("host"), STR("/mirror"));
+    fetch = (struct fetch){0};
+    exchange = http_request(client, &head, false, &fetch_events, &fetch);
+    for (int i = 0; i < 500 && place.requests < 4; i++) {
+        loop_turn(place.loop, 10);
+    }
+    assert_int_equal(place.requests, 4);
+    http_cancel(exchange);
+    for (int i = 0; i < 500 && stat_of(&place, STAT_CLUSTER, "app", "upstream_rq_active") > 0; i++) {
+        loop_turn(place.loop, 10);
+    }
+    assert_int_equal(stat_of(&place, STAT_CLUSTER, "app", "upstream_rq_active"), 0);
+    http_client_free(client);
+    arena_done(&fetch.arena);
+    place_close(&place);
+}
+
+static void test_names_are_resolved(void **state)
+{
+    (void)state;
+    struct place place;
+    place_open(&place, ANSWER);
+    struct http_client *client = client_of(&place, place.http_port, HTTP_PROTOCOL_1);
+    int status = 0;
+    for (int i = 0; i < 300 && status != 200; i++) { // until the name is answered there is no cluster
+        status = get(&place, client, "/name");
+        loop_turn(place.loop, 10);
+    }
+    assert_int_equal(status, 200);
+    http_client_free(client);
+    place_close(&place);
 }
 
 static void test_back_pressure(void **state)
@@ -498,6 +613,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_a_failing_host_is_ejected),
+        cmocka_unit_test(test_mirrors),
+        cmocka_unit_test(test_names_are_resolved),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_bodies_both_ways),
         cmocka_unit_test(test_a_client_that_goes_cancels_upstream),

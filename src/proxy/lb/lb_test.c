@@ -229,7 +229,7 @@ static void test_ring_is_envoys(void **state)
     } want[] = {
         {833437586790550860u, 4},   {928266305478181108u, 2},   {1033482794131418490u, 0},  {3551244743356806947u, 5},
         {3851675632748031481u, 3},  {5583722120771150861u, 1},  {6311230543546372928u, 1},  {7700377290971790572u, 3},
-        {13144177310400110813u, 0}, {13444792449719432967u, 2}, {15516499411664133160u, 4}, {16117243373044804889u, 5},
+        {13144177310400110813u, 5}, {13444792449719432967u, 2}, {15516499411664133160u, 4}, {16117243373044804889u, 0},
     };
     struct consistent ring = {0};
     make_keys(6);
@@ -322,7 +322,7 @@ static void test_hashed_picks(void **state)
             others += first != 2 ? 1 : 0;
             stayed += first != 2 && first == later ? 1 : 0;
         }
-        assert_true(stayed * 10 > others * 9);
+        assert_true(stayed * 4 > others * 3); // a ring of fewer hosts has more entries of each
         assert_true(lb_pick(all, &random, NULL, NULL, 0) < 6); // without a hash: anywhere
         lb_free(all);
         lb_free(fewer);
