@@ -486,12 +486,33 @@ static void classes(void **state)
     }
 }
 
+// Values are looked at in words: each byte at each place of one, alone and beside a tab.
+static void value_bytes(void **state)
+{
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        for (size_t at = 0; at < 2 * 20; at++) {
+            char text[] = "GET / HTTP/1.1\r\nHost: a\r\nX: ,ab\xff" "cdefgh ijklmnop,q,\r\n\r\n";
+            char *value = strchr(text, ',') + 1;
+            value[(at + 3) % 20] = at < 20 ? value[(at + 3) % 20] : '\t';
+            value[at % 20] = (char)c;
+            char storage[sizeof(text)];
+            struct http_head head;
+            struct http1_message message;
+            const char *reason = NULL;
+            int status = read_request(text, sizeof(text) - 1, 0, storage, &head, &message, &reason);
+            assert_int_equal(status, http1_is((char)c, HTTP1_VALUE) ? 0 : 400);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests), cmocka_unit_test(request_fields), cmocka_unit_test(sizes),
         cmocka_unit_test(responses), cmocka_unit_test(chunks),        cmocka_unit_test(trailers),
         cmocka_unit_test(writing),  cmocka_unit_test(heads),          cmocka_unit_test(classes),
+        cmocka_unit_test(value_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
