@@ -172,9 +172,12 @@ static void serve_scale(struct request *request)
     }
     struct json_value *body = NULL;
     struct error err = {0};
-    if (request->failure.code == 0 && write_prepare(request, request->path.name) &&
-        (json_parse(arena, buf_view(&request->body), &body, &err) != ERR_OK || !json_is(body, JSON_OBJECT))) {
-        (void)failure_bad_request(&request->failure, arena, "the body is not a Scale or a merge patch of one");
+    if (request->failure.code != 0 || !write_prepare(request, request->path.name)) {
+        // failure is set
+    } else if (request->verb == VERB_UPDATE) {
+        (void)request_parse_body(request, &body);
+    } else if (json_parse(arena, buf_view(&request->body), &body, &err) != ERR_OK || !json_is(body, JSON_OBJECT)) {
+        (void)failure_bad_request(&request->failure, arena, "the body is not a merge patch of a Scale");
     }
     if (request->failure.code != 0) {
         request_fail(request);
@@ -196,6 +199,7 @@ static void serve_eviction(struct request *request)
     } else if (request_parse_body(request, &body)) {
         struct json_value *options = json_get(body, "deleteOptions");
         buf_reset(&request->body);
+        request->content_type = STR("application/json");
         if (options != NULL) {
             json_write(options, &request->body);
         }

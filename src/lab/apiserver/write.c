@@ -10,30 +10,84 @@
 // REQUEST_PATCH_ATTEMPTS_MAX times) unless the client named the version it changed.
 #include <inttypes.h>
 
+#include "codec/yaml/yaml.h"
 #include "lab/apiserver/metadata.h"
+#include "lab/apiserver/protobuf.h"
 #include "lab/apiserver/request.h"
 #include "lab/apiserver/webhook.h"
 
 // --- bodies ----------------------------------------------------------------------------------------
 
-static bool is_json_type(struct str content_type)
+enum body_type { BODY_JSON, BODY_YAML, BODY_PROTOBUF, BODY_UNKNOWN };
+
+static enum body_type body_type(struct str content_type)
 {
+    static const struct {
+        const char *name;
+        enum body_type type;
+    } types[] = {
+        {"", BODY_JSON}, // kubectl 1.20 names none at times
+        {"application/json", BODY_JSON},
+        {"application/yaml", BODY_YAML},
+        {"application/vnd.kubernetes.protobuf", BODY_PROTOBUF},
+    };
     struct str type = str_trim(str_split(&content_type, ';'));
-    return str_is_empty(type) || str_equal_nocase(type, STR("application/json"));
+    for (size_t i = 0; i < array_count(types); i++) {
+        if (str_equal_nocase(type, str_of(types[i].name))) {
+            return types[i].type;
+        }
+    }
+    return BODY_UNKNOWN;
+}
+
+static bool unsupported_body(struct request *request, const char *why)
+{
+    return failure_set(&request->failure, &request->arena, 415, "UnsupportedMediaType",
+                       "the body of the request was in an unknown format - accepted media types include: application/json, "
+                       "application/yaml, application/vnd.kubernetes.protobuf%s%s", why[0] == '\0' ? "" : ": ", why);
+}
+
+// Custom resources and status have no rows in its table.
+static bool parse_protobuf(struct request *request, struct json_value **ret_object)
+{
+    struct protobuf_result result;
+    struct error err = {0};
+    bool is_status = str_equal(request->path.subresource, STR("status"));
+    if (is_status || (request->kind != NULL && kind_has(request->kind, KIND_CUSTOM))) {
+        return unsupported_body(request, is_status ? "status is not read in protobuf here" : "custom resources have no protobuf");
+    }
+    enum err code = protobuf_parse(&request->arena, buf_view(&request->body), &result, &err);
+    if (code == ERR_UNSUPPORTED) {
+        return unsupported_body(request, err.message);
+    }
+    if (code != ERR_OK) {
+        return failure_bad_request(&request->failure, &request->arena, "%s", err.message);
+    }
+    for (size_t i = 0; i < result.unknown_count; i++) {
+        request_warn(request, "field %u of %s is not known here and was left out", (unsigned)result.unknown[i].field,
+                     result.unknown[i].message);
+    }
+    *ret_object = result.object;
+    return true;
 }
 
 bool request_parse_body(struct request *request, struct json_value **ret_object)
 {
     struct arena *arena = &request->arena;
-    if (!is_json_type(request->content_type)) {
-        return failure_set(&request->failure, arena, 415, "UnsupportedMediaType",
-                           "the body of the request was in an unknown format - accepted media types include: "
-                           "application/json");
-    }
     struct error err = {0};
-    struct json_value *object;
-    if (json_parse(arena, buf_view(&request->body), &object, &err) != ERR_OK) {
-        return failure_bad_request(&request->failure, arena, "the body is not valid JSON: %s", err.message);
+    struct json_value *object = NULL;
+    enum body_type type = body_type(request->content_type);
+    if (type == BODY_UNKNOWN) {
+        return unsupported_body(request, "");
+    }
+    if (type == BODY_PROTOBUF) {
+        return parse_protobuf(request, ret_object);
+    }
+    struct str body = buf_view(&request->body);
+    enum err code = type == BODY_YAML ? yaml_parse(arena, body, &object, &err) : json_parse(arena, body, &object, &err);
+    if (code != ERR_OK) {
+        return failure_bad_request(&request->failure, arena, "the body is not valid %s: %s", type == BODY_YAML ? "YAML" : "JSON",
+                                   err.message);
     }
     if (!json_is(object, JSON_OBJECT)) {
         return failure_bad_request(&request->failure, arena, "the body is not a JSON object");
