@@ -537,7 +537,8 @@ void gen_set_retries(struct gen *gen, WireRouteAction *action,
 static WireFraction *fraction(struct gen *gen, double percent)
 {
     WireFraction *out = pb_new(gen->arena, &envoy__type__v3__fractional_percent__descriptor);
-    out->numerator = (uint32_t)(percent * 10000);
+    double bounded = percent > 100 ? 100 : percent > 0 ? percent : 0;
+    out->numerator = (uint32_t)(bounded * 10000);
     out->denominator = ENVOY__TYPE__V3__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__MILLION;
     return out;
 }
