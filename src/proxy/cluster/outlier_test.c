@@ -3,6 +3,8 @@
 // Outlier detection with a clock and dice of the test's own.
 #include "test.h"
 
+#include <pthread.h>
+
 #include "base/memory.h"
 #include "codec/pb/pb.h"
 #include "codec/yaml/yaml.h"
@@ -212,6 +214,49 @@ static void test_success_rates(void **state)
     }
 }
 
+#define THREADS 4u
+
+static void *hammer(void *argument)
+{
+    struct place *place = argument;
+    struct random random;
+    struct outlier_counts counts = {0};
+    random_init(&random, (uint64_t)(uintptr_t)&random);
+    for (uint64_t i = 0; i < 20000; i++) {
+        struct outlier_host *host = &place->hosts[random_below(&random, HOSTS)];
+        enum outlier_kind kind;
+        if (outlier_report_status(place->outlier, host, random_below(&random, 4) == 0 ? 200 : 503, &kind)) {
+            outlier_eject(place->outlier, &place->view, host, kind, i, &random, &counts);
+        }
+        if (i % 100 == 0) {
+            outlier_sweep(place->outlier, &place->view, i, &random, &counts);
+        }
+    }
+    return NULL;
+}
+
+// Several workers at once: never more ejected than allowed, and all come back.
+static void test_threads(void **state)
+{
+    (void)state;
+    struct place place;
+    pthread_t threads[THREADS];
+    place_open(&place, "{interval: 0.1s, base_ejection_time: 0.2s, max_ejection_percent: 50}", HOSTS);
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer, &place), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    assert_true(outlier_epoch(place.outlier) > 0);
+    assert_true(outlier_active(&place.view) <= HOSTS / 2);
+    for (uint64_t at = 1000000; outlier_active(&place.view) > 0 && at < 2000000; at += 100) {
+        sweep(&place, at);
+    }
+    assert_int_equal(outlier_active(&place.view), 0);
+    place_close(&place);
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -229,7 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_ejects), cmocka_unit_test(test_share_of_hosts), cmocka_unit_test(test_times),
-        cmocka_unit_test(test_success_rates), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_success_rates), cmocka_unit_test(test_threads), cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -612,14 +612,60 @@ static void remember_upstream(struct http_request *request, struct http_exchange
     }
 }
 
+// What values of headers may tell; the texts are the caller's.
+struct address_texts {
+    char remote[ADDRESS_TEXT_SIZE];
+    char local[ADDRESS_TEXT_SIZE];
+};
+
+static struct header_facts header_facts_of(const struct http_request *request, const struct http_head *response, struct address_texts *texts)
+{
+    return (struct header_facts){
+        .request = request->head,
+        .response = response,
+        .remote_address = str_of(address_format(&request->connection->remote, texts->remote)),
+        .local_address = str_of(address_format(&request->connection->local, texts->local)),
+        .protocol = request->down_version == 20 ? STR("HTTP/2") : request->down_version == 10 ? STR("HTTP/1.0") : STR("HTTP/1.1"),
+        .server_name = str_of(request->connection->server_name),
+        .route_name = request->route->name,
+        .upstream_host = request->upstream_host,
+        .upstream_cluster = request->cluster == NULL ? STR_EMPTY : upstream_cluster_config(request->cluster)->name,
+    };
+}
+
+// Most requests change nothing: their facts are not written down.
+static bool has_changes(const struct header_changes *changes)
+{
+    return changes->removal_count + changes->addition_count > 0;
+}
+
+static void apply_levels(struct http_request *request, const struct header_changes *const levels[], size_t count,
+                         const struct http_head *response, struct http_head *head)
+{
+    struct address_texts texts;
+    struct header_facts facts = {0};
+    bool is_ready = false;
+    for (size_t i = 0; i < count; i++) {
+        if (levels[i] == NULL || !has_changes(levels[i])) {
+            continue;
+        }
+        if (!is_ready) {
+            facts = header_facts_of(request, response, &texts);
+            is_ready = true;
+        }
+        header_changes_apply(levels[i], head, &facts, &request->arena);
+    }
+}
+
 static void apply_response_changes(struct http_request *request, struct http_head *head)
 {
-    if (request->weight != NULL) {
-        header_changes_apply(&request->weight->response, head);
-    }
-    header_changes_apply(&request->route->response, head);
-    header_changes_apply(&request->route->virtual_host->response, head);
-    header_changes_apply(route_table_response_changes(request->routes), head);
+    const struct header_changes *const levels[] = {
+        request->weight == NULL ? NULL : &request->weight->response,
+        &request->route->response,
+        &request->route->virtual_host->response,
+        route_table_response_changes(request->routes),
+    };
+    apply_levels(request, levels, array_count(levels), head, head);
 }
 
 static void forward_head(struct http_request *request, const struct http_head *from, bool end)
@@ -839,12 +885,13 @@ static void apply_request_changes(struct http_request *request)
         (void)http_head_set(head, STR("x-envoy-original-path"), head->path);
         head->path = path;
     }
-    if (request->weight != NULL) {
-        header_changes_apply(&request->weight->request, head);
-    }
-    header_changes_apply(&route->request, head);
-    header_changes_apply(&route->virtual_host->request, head);
-    header_changes_apply(route_table_request_changes(request->routes), head);
+    const struct header_changes *const levels[] = {
+        request->weight == NULL ? NULL : &request->weight->request,
+        &route->request,
+        &route->virtual_host->request,
+        route_table_request_changes(request->routes),
+    };
+    apply_levels(request, levels, array_count(levels), NULL, head);
     struct str host = route_rewrite_host(route, request->weight, head, STR_EMPTY, &request->arena);
     if (host.size > 0) {
         head->authority = host;

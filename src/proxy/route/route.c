@@ -250,31 +250,40 @@ struct str route_redirect_location(const struct route *route, const struct http_
                         query.size > 0 ? "?" : "", STR_ARG(query));
 }
 
-void header_changes_apply(const struct header_changes *changes, struct http_head *head)
+static void add_header(const struct header_addition *addition, struct str value, struct http_head *head)
+{
+    bool present = http_head_has(head, addition->name);
+    switch (addition->action) {
+    case HEADER_APPEND:
+        (void)http_head_add(head, addition->name, value);
+        break;
+    case HEADER_ADD_IF_ABSENT:
+        if (!present) {
+            (void)http_head_add(head, addition->name, value);
+        }
+        break;
+    case HEADER_OVERWRITE:
+        (void)http_head_set(head, addition->name, value);
+        break;
+    case HEADER_OVERWRITE_IF_EXISTS:
+        if (present) {
+            (void)http_head_set(head, addition->name, value);
+        }
+        break;
+    }
+}
+
+void header_changes_apply(const struct header_changes *changes, struct http_head *head, const struct header_facts *facts,
+                          struct arena *arena)
 {
     for (size_t i = 0; i < changes->removal_count; i++) {
         http_head_remove(head, changes->removals[i]);
     }
     for (size_t i = 0; i < changes->addition_count; i++) {
         const struct header_addition *addition = &changes->additions[i];
-        bool present = http_head_has(head, addition->name);
-        switch (addition->action) {
-        case HEADER_APPEND:
-            (void)http_head_add(head, addition->name, addition->value);
-            break;
-        case HEADER_ADD_IF_ABSENT:
-            if (!present) {
-                (void)http_head_add(head, addition->name, addition->value);
-            }
-            break;
-        case HEADER_OVERWRITE:
-            (void)http_head_set(head, addition->name, addition->value);
-            break;
-        case HEADER_OVERWRITE_IF_EXISTS:
-            if (present) {
-                (void)http_head_set(head, addition->name, addition->value);
-            }
-            break;
+        struct str value = addition->computed == NULL ? addition->value : header_value_make(addition->computed, facts, arena);
+        if (addition->computed == NULL || value.size > 0 || addition->keeps_empty) {
+            add_header(addition, value, head);
         }
     }
 }

@@ -19,6 +19,7 @@
 #include "proxy/route/cors.h"
 #include "proxy/route/fault.h"
 #include "proxy/route/hash_policy.h"
+#include "proxy/route/header_value.h"
 
 #define ROUTE_TIMEOUT_DEFAULT_MS 15000u
 #define ROUTE_RETRIES_DEFAULT 1u
@@ -64,6 +65,8 @@ struct header_addition {
     enum header_action action;
     struct str name;
     struct str value;
+    const struct header_value *computed; // instead of `value`; NULL: none
+    bool keeps_empty;                    // computed: added even when it has no value
 };
 
 // What one level does to the headers: removals first, then additions.
@@ -188,7 +191,9 @@ struct str route_rewrite_host(const struct route *route, const struct route_clus
 const struct route_filters *route_filters_of(const struct route *route, const struct route_cluster_weight *weight);
 struct str route_redirect_location(const struct route *route, const struct http_head *head, bool is_tls, struct arena *arena);
 
-void header_changes_apply(const struct header_changes *changes, struct http_head *head);
+// Values that were computed live in the arena.
+void header_changes_apply(const struct header_changes *changes, struct http_head *head, const struct header_facts *facts,
+                          struct arena *arena);
 
 // "connect-failure,503,…" into bits; unknown words are ignored as Envoy does.
 unsigned retry_conditions_parse(struct str text);

@@ -29,25 +29,6 @@ static uint64_t duration_ms(const Google__Protobuf__Duration *duration)
     return pb_duration_to_ms(duration, 0);
 }
 
-// A value may hold access log operators; only the escaped percent sign is known here.
-static enum err compile_header_value(struct arena *arena, struct str text, struct str *ret_value, struct error *err)
-{
-    char *out = arena_alloc(arena, text.size + 1);
-    size_t size = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] == '%') {
-            if (i + 1 >= text.size || text.data[i + 1] != '%') {
-                return error_set(err, ERR_UNSUPPORTED, "header value \"%.*s\": operators are not supported", STR_ARG(text));
-            }
-            i++;
-        }
-        out[size++] = text.data[i];
-    }
-    out[size] = 0;
-    *ret_value = str_make(out, size);
-    return ERR_OK;
-}
-
 // Settings of HTTP filters for this level, over those of the level above. What we do not know would be
 // silently not enforced: it is refused, unless the sender calls it optional.
 static enum err compile_filter_setting(struct rule_memory *memory, struct str filter, const Google__Protobuf__Any *setting,
@@ -132,11 +113,12 @@ static enum err compile_changes(struct rule_memory *memory, header_option **opti
         if (addition->name.data[0] == ':' || str_equal(addition->name, STR("host"))) {
             return error_set(err, ERR_INVALID, "header %s cannot be changed this way", option->header->key);
         }
-        enum err result = compile_header_value(&memory->arena, str_of(option->header->value), &addition->value, err);
+        enum err result = header_value_compile(&memory->arena, str_of(option->header->value), &addition->value, &addition->computed, err);
         if (result != ERR_OK) {
             return result;
         }
-        count += addition->value.size > 0 || option->keep_empty_value ? 1 : 0;
+        addition->keeps_empty = option->keep_empty_value;
+        count += addition->value.size > 0 || addition->computed != NULL || option->keep_empty_value ? 1 : 0;
     }
     *ret_changes = (struct header_changes){names, removal_count, additions, count};
     return ERR_OK;

@@ -354,10 +354,10 @@ static void test_header_changes(void **state)
     (void)state;
     const struct str removals[] = {STR("gone")};
     const struct header_addition additions[] = {
-        {HEADER_APPEND, STR("a"), STR("2")},
-        {HEADER_ADD_IF_ABSENT, STR("a"), STR("3")},
-        {HEADER_OVERWRITE, STR("b"), STR("4")},
-        {HEADER_OVERWRITE_IF_EXISTS, STR("c"), STR("5")},
+        {.action = HEADER_APPEND, .name = STR("a"), .value = STR("2")},
+        {.action = HEADER_ADD_IF_ABSENT, .name = STR("a"), .value = STR("3")},
+        {.action = HEADER_OVERWRITE, .name = STR("b"), .value = STR("4")},
+        {.action = HEADER_OVERWRITE_IF_EXISTS, .name = STR("c"), .value = STR("5")},
     };
     const struct header_changes changes = {removals, 1, additions, array_count(additions)};
     struct http_head head;
@@ -365,12 +365,60 @@ static void test_header_changes(void **state)
     (void)http_head_add(&head, STR("gone"), STR("x"));
     (void)http_head_add(&head, STR("a"), STR("1"));
     (void)http_head_add(&head, STR("b"), STR("1"));
-    header_changes_apply(&changes, &head);
+    header_changes_apply(&changes, &head, &(struct header_facts){0}, NULL);
     assert_false(http_head_has(&head, STR("gone")));
     assert_false(http_head_has(&head, STR("c")));
     assert_str(http_head_get(&head, STR("a")), "1");
     assert_str(http_head_get(&head, STR("b")), "4");
     assert_int_equal(head.header_count, 3);
+}
+
+static void test_header_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *want; // NULL: refused
+    } rows[] = {
+        {"plain", "plain"},
+        {"100%%", "100%"},
+        {"a%REQ(X-User)%b", "ajaneb"},
+        {"%REQ(x-user):2%", "ja"},
+        {"%REQ(x-none?x-user)%", "jane"},
+        {"%REQ(x-none)%", ""},
+        {"%REQ(:path)%", "/p?q"},
+        {"%RESP(server)% %RESPONSE_CODE%", "us 203"},
+        {"%DOWNSTREAM_REMOTE_ADDRESS%", "192.0.2.9:1"},
+        {"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "192.0.2.9"},
+        {"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%|%DOWNSTREAM_LOCAL_PORT%", "fd00::1|80"},
+        {"%PROTOCOL%", "HTTP/2"},
+        {"%ROUTE_NAME%", ""},
+        {"50%", NULL},
+        {"%UNHEARD_OF%", NULL},
+        {"%REQ%", NULL},
+        {"%PROTOCOL(x)%", NULL},
+        {"%REQ(x):y%", NULL},
+    };
+    struct http_head request;
+    struct http_head response;
+    http_head_init_request(&request, STR("GET"), STR("http"), STR("h"), STR("/p?q"));
+    (void)http_head_add(&request, STR("x-user"), STR("jane"));
+    http_head_init_response(&response, 203);
+    (void)http_head_add(&response, STR("server"), STR("us"));
+    const struct header_facts facts = {.request = &request, .response = &response, .remote_address = STR("192.0.2.9:1"),
+                                       .local_address = STR("[fd00::1]:80"), .protocol = STR("HTTP/2")};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        struct arena arena = {0};
+        struct error err = {0};
+        struct str text = STR_EMPTY;
+        const struct header_value *value = NULL;
+        enum err result = header_value_compile(&arena, str_of(rows[i].text), &text, &value, &err);
+        check_row(rows[i].text, (result == ERR_OK) == (rows[i].want != NULL), "%s", err.message);
+        if (result == ERR_OK) {
+            assert_str(value == NULL ? text : header_value_make(value, &facts, &arena), rows[i].want);
+        }
+        arena_done(&arena);
+    }
 }
 
 int main(void)
@@ -385,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_cors),
         cmocka_unit_test(test_mirrors),
         cmocka_unit_test(test_hash_policies),
+        cmocka_unit_test(test_header_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
