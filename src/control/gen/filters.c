@@ -92,6 +92,11 @@ static WireFilter *new_filter(struct gen *gen, const char *name, WireAny *config
     return filter;
 }
 
+WireFilter *gen_tcp_proxy_filter(struct gen *gen, const void *tcp_proxy)
+{
+    return new_filter(gen, "envoy.filters.network.tcp_proxy", pb_any(gen->arena, tcp_proxy));
+}
+
 WireFilter *gen_tcp_proxy(struct gen *gen, struct str cluster, bool log)
 {
     struct arena *arena = gen->arena;
@@ -105,7 +110,7 @@ WireFilter *gen_tcp_proxy(struct gen *gen, struct str cluster, bool log)
     if (access_log != NULL) {
         PB_PUSH(arena, proxy, access_log, access_log);
     }
-    return new_filter(gen, "envoy.filters.network.tcp_proxy", pb_any(arena, proxy));
+    return gen_tcp_proxy_filter(gen, proxy);
 }
 
 WireFilter *gen_metadata_exchange(struct gen *gen)

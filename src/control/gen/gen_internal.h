@@ -110,6 +110,17 @@ bool gen_add_hash_policy(struct gen *gen, WireRouteAction *action, struct str ho
                          struct str subset);
 bool gen_grpc_status(struct str text, uint64_t *ret_status);
 
+// --- VirtualServices of sidecars --------------------------------------------------------------------------
+
+enum gen_rules { GEN_RULES_HTTP = 0, GEN_RULES_TCP };
+
+// The one that decides for a host and has rules of that kind; NULL: none (routes.c).
+const struct mesh_object *gen_find_virtual_service(const struct gen *gen, struct str hostname,
+                                                   enum gen_rules rules);
+// The filter of the TCP rule for a service's port, and whose rule it is; NULL: none (tcp_routes.c).
+WireFilter *gen_tcp_route(struct gen *gen, const struct mesh_service *service, uint32_t port,
+                          const struct mesh_object **ret_object);
+
 // --- parts -----------------------------------------------------------------------------------------------
 
 void gen_clusters(struct gen *gen);
@@ -124,6 +135,7 @@ void gen_gateway_route(struct gen *gen, struct str name, WireRouteConfiguration 
 
 // Filters and chains (filters.c).
 WireFilter *gen_tcp_proxy(struct gen *gen, struct str cluster, bool log);
+WireFilter *gen_tcp_proxy_filter(struct gen *gen, const void *tcp_proxy);
 WireFilter *gen_metadata_exchange(struct gen *gen);
 WireHcm *gen_hcm(struct gen *gen, bool is_inbound, struct str stat_prefix);
 WireFilter *gen_hcm_filter(struct gen *gen, const WireHcm *hcm);

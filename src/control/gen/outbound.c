@@ -82,8 +82,16 @@ static void add_address_listener(struct gen *gen, const struct mesh_service *ser
 {
     struct arena *arena = gen->arena;
     WireListener *listener = new_service_listener(gen, name, address, port->number);
-    WireFilterChain *chain =
-        new_chain(gen, gen_tcp_proxy(gen, gen_cluster_name(gen, service, port->number), true));
+    const struct mesh_object *ruled_by = NULL;
+    WireFilter *route = gen_tcp_route(gen, service, port->number, &ruled_by);
+    WireFilterChain *chain = new_chain(gen, route != NULL ? route
+        : gen_tcp_proxy(gen, gen_cluster_name(gen, service, port->number), true));
+    if (route != NULL) {
+        struct json_value *istio = json_new_object(arena);
+        json_set_str(arena, istio, "config", gen_config_path(gen, ruled_by, "virtual-service"));
+        chain->metadata = pb_new(arena, &envoy__config__core__v3__metadata__descriptor);
+        wire_metadata_set(arena, chain->metadata, "istio", istio);
+    }
     chain->transport_socket_connect_timeout = pb_duration_ms(arena, CHAIN_CONNECT_MS);
     if (port->protocol == MESH_PROTOCOL_AUTO) {
         add_http_chain(gen, listener, arena_format(arena, "%.*s:%u", STR_ARG(service->hostname),

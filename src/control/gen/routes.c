@@ -142,7 +142,8 @@ static size_t specificity(const MeshVirtualService *service, struct str hostname
     return best;
 }
 
-static const struct mesh_object *find_virtual_service(const struct gen *gen, struct str hostname)
+const struct mesh_object *gen_find_virtual_service(const struct gen *gen, struct str hostname,
+                                                   enum gen_rules rules)
 {
     const struct mesh_object_list *list = &gen->snapshot->objects[MESH_OBJECT_VIRTUAL_SERVICE];
     const struct mesh_object *best = NULL;
@@ -151,7 +152,8 @@ static const struct mesh_object *find_virtual_service(const struct gen *gen, str
     for (size_t i = 0; i < list->count; i++) {
         const MeshVirtualService *service = list->items[i]->virtual_service;
         size_t value = specificity(service, hostname);
-        if (value == 0 || service->n_http == 0 || !is_for_sidecars(service)) {
+        size_t rule_count = rules == GEN_RULES_TCP ? service->n_tcp : service->n_http;
+        if (value == 0 || rule_count == 0 || !is_for_sidecars(service)) {
             continue;
         }
         enum mesh_visibility seen = mesh_visibility_of(service->export_to, service->n_export_to,
@@ -167,7 +169,7 @@ static const struct mesh_object *find_virtual_service(const struct gen *gen, str
 
 static WireVirtualHost *routed_host(struct gen *gen, const struct mesh_service *service, uint32_t port)
 {
-    const struct mesh_object *object = find_virtual_service(gen, service->hostname);
+    const struct mesh_object *object = gen_find_virtual_service(gen, service->hostname, GEN_RULES_HTTP);
     if (object != NULL) {
         struct gen_http_context context = {.gateway = STR("mesh"), .port = port};
         WireVirtualHost *host = new_virtual_host(gen, arena_format(gen->arena, "%.*s:%u",
@@ -189,7 +191,7 @@ static void add_unknown_hosts(struct gen *gen, WireRouteConfiguration *routes, s
         for (size_t j = 0; is_for_sidecars(service) && j < service->n_hosts; j++) {
             struct str name = str_of(service->hosts[j]);
             if (str_starts_with(name, STR("*")) || map_has(seen, name) ||
-                find_virtual_service(gen, name) != list->items[i]) {
+                gen_find_virtual_service(gen, name, GEN_RULES_HTTP) != list->items[i]) {
                 continue;
             }
             WireVirtualHost *host =
