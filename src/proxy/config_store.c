@@ -10,6 +10,7 @@
 #include "envoy/config/endpoint/v3/endpoint.pb-c.h"
 #include "envoy/config/listener/v3/listener.pb-c.h"
 #include "envoy/config/route/v3/route.pb-c.h"
+#include "proxy/file_secrets.h"
 
 // One named resource. `bytes` are as received, for comparing and for the dump.
 struct resource {
@@ -128,7 +129,7 @@ static void set_text(struct buf *buf, struct str text)
     buf_append_str(buf, text);
 }
 
-static enum err take_cluster(struct resource *resource, const void *message, struct error *err)
+static enum err take_cluster(struct config_store *store, struct resource *resource, const void *message, struct error *err)
 {
     struct cluster_config *config = cluster_config_new(message, err);
     if (config == NULL) {
@@ -150,6 +151,11 @@ static enum err take_cluster(struct resource *resource, const void *message, str
     endpoint_set_unref(resource->endpoints);
     resource->cluster = config;
     resource->endpoints = endpoints; // EDS: compiled from the assignment kept apart
+    struct secrets *secrets = file_secrets_add(store->secrets, config);
+    if (secrets != NULL) {
+        config_store_set_secrets(store, secrets);
+        secrets_unref(secrets);
+    }
     return ERR_OK;
 }
 
@@ -199,7 +205,7 @@ static enum err take_message(struct config_store *store, enum xds_type type, con
     } else {
         resource = mem_new(struct resource);
     }
-    enum err result = type == XDS_CLUSTER    ? take_cluster(resource, message, err)
+    enum err result = type == XDS_CLUSTER    ? take_cluster(store, resource, message, err)
                       : type == XDS_LISTENER ? take_listener(resource, message, err)
                       : type == XDS_ROUTE    ? take_routes(resource, message, err)
                                              : ERR_OK;

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "codec/pb/pb.h"
+#include "codec/yaml/yaml.h"
 #include "proxy/config_store.h"
 #include "xds/type.h"
 
@@ -241,12 +242,50 @@ static void test_a_bad_resource_is_refused_alone(void **state)
     arena_done(&arena);
 }
 
+// Roots named as files are read when the cluster comes; without the file it waits.
+static void test_roots_from_files(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct stats *stats = stats_new();
+    struct config_store *store = config_store_new(stats);
+    char path[] = "/tmp/isthmesh-roots-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "roots", 5), 5);
+    (void)close(fd);
+    static const char *const suffixes[] = {"", ".none"};
+    for (size_t i = 0; i < array_count(suffixes); i++) {
+        struct error err = {0};
+        struct json_value *json;
+        struct str yaml = arena_format(&arena,
+                                       "{name: 'c%zu', type: STATIC, transport_socket: {name: t, typed_config: {'@type': "
+                                       "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: "
+                                       "{combined_validation_context: {default_validation_context: {}, validation_context_sds_secret_config: {name: 'file-root:%s%s'}}}}}}",
+                                       i, path, suffixes[i]);
+        assert_int_equal(yaml_parse(&arena, yaml, &json, &err), ERR_OK);
+        const void *message = pb_from_json(&arena, xds_type_descriptor(XDS_CLUSTER), json, PB_JSON_STRICT, &err);
+        if (message == NULL || config_store_add_static(store, XDS_CLUSTER, pb_any(&arena, message), &err) != ERR_OK) {
+            fail_msg("%s", err.message);
+        }
+    }
+    const struct generation *generation = config_store_generation(store);
+    assert_non_null(map_get(&generation->clusters, STR("c0")));
+    assert_null(map_get(&generation->clusters, STR("c1")));
+    assert_int_equal(config_store_warming(store, XDS_CLUSTER), 1);
+    (void)unlink(path);
+    config_store_free(store);
+    stats_free(stats);
+    arena_done(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_proxies_load),
         cmocka_unit_test(test_decisions_of_the_crossing),
         cmocka_unit_test(test_a_bad_resource_is_refused_alone),
+        cmocka_unit_test(test_roots_from_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
