@@ -14,6 +14,7 @@
 #include "lab/apiserver/metadata.h"
 #include "lab/apiserver/protobuf.h"
 #include "lab/apiserver/request.h"
+#include "lab/apiserver/schema.h"
 #include "lab/apiserver/webhook.h"
 
 // --- bodies ----------------------------------------------------------------------------------------
@@ -305,8 +306,15 @@ static void normalize(struct request *request)
     }
 }
 
+// Of a custom kind; NULL: none.
+static const struct json_value *schema_of(const struct request *request)
+{
+    return json_path(request->kind->crd_version, "schema", "openAPIV3Schema", NULL);
+}
+
 static void set_defaults(struct request *request)
 {
+    schema_complete(&request->arena, request->write.object, schema_of(request));
     if (request->kind->hooks->set_defaults != NULL) {
         request->kind->hooks->set_defaults(&request->arena, request->write.object);
     }
@@ -429,6 +437,7 @@ void write_after_mutation(struct request *request)
     bump_generation(request);
     struct field_errors errors = {.arena = &request->arena};
     metadata_validate(write->object, request->kind, &errors);
+    schema_validate(write->object, schema_of(request), &errors);
     if (hooks->validate != NULL && !write->is_system && !is_status_write(request)) {
         hooks->validate(write->object, write->old, &errors);
     }
