@@ -137,15 +137,16 @@ void proxy_init(struct proxy *proxy, struct loop *loop, unsigned concurrency)
 
 void proxy_done(struct proxy *proxy)
 {
-    loop_task_cancel(&proxy->publish);
+    // First whoever changes the configuration: on a shared loop its turns go on while workers end.
+    dns_clusters_free(proxy->dns);
     loop_timer_stop(&proxy->drain_poll);
     ads_free(proxy->ads);
     identity_free(proxy->identity);
     admin_free(proxy->admin);
+    loop_task_cancel(&proxy->publish);
     for (unsigned i = 0; i < proxy->worker_count; i++) {
         worker_stop(proxy->workers[i]);
     }
-    dns_clusters_free(proxy->dns);
     config_store_free(proxy->store);
     metrics_free(proxy->metrics);
     stats_free(proxy->stats);

@@ -18,6 +18,7 @@ struct worker {
     struct filter_runtime runtime;
     struct listeners *listeners;
     struct generation *generation;
+    bool is_ending; // mail that comes now is thrown away
     atomic_size_t connections;
     struct loop_timer count;
 };
@@ -58,6 +59,7 @@ static void set_up(struct worker *worker)
 // Downstream first: its requests give back what they hold of the upstream side.
 static void tear_down(struct worker *worker)
 {
+    worker->is_ending = true;
     loop_timer_stop(&worker->count);
     listeners_stop(worker->listeners);
     for (int i = 0; i < SETTLE_TURNS && listeners_connection_count(worker->listeners) > 0; i++) {
@@ -122,6 +124,11 @@ static void on_publish(void *argument)
 {
     struct message *message = argument;
     struct worker *worker = message->worker;
+    if (worker->is_ending) {
+        generation_unref(message->generation);
+        mem_free(message);
+        return;
+    }
     struct generation *old = worker->generation;
     worker->generation = message->generation;
     bool new_secrets = old == NULL || old->secrets != worker->generation->secrets;
@@ -145,7 +152,9 @@ void worker_publish(struct worker *worker, struct generation *generation)
 static void on_drain(void *argument)
 {
     struct message *message = argument;
-    listeners_drain(message->worker->listeners, message->inbound_only ? TRAFFIC_INBOUND : TRAFFIC_UNSPECIFIED);
+    if (!message->worker->is_ending) {
+        listeners_drain(message->worker->listeners, message->inbound_only ? TRAFFIC_INBOUND : TRAFFIC_UNSPECIFIED);
+    }
     mem_free(message);
 }
 
