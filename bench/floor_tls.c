@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "floor_tls: %s\n", floor.context == NULL ? "cannot use the certificate, key or root" : err.message);
         return 1;
     }
+    (void)signal(SIGPIPE, SIG_IGN); // OpenSSL's socket BIO writes without MSG_NOSIGNAL
     floor.connections = mem_zalloc(sizeof(SSL *) * FLOOR_FDS_MAX);
     floor.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = floor.listen_fd};
