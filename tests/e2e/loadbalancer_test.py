@@ -91,7 +91,7 @@ def test_each_cluster_gives_from_its_own_pool(lab, one):
     wait_for(lambda: "version: v2" in answer(lab, "172.18.1.241"))
     wait_for(lambda: "version: v1" in answer(lab, wait_address(one, "hello")))
     two.kubectl("delete", "service", "hello")
-    assert not answer(lab, "172.18.1.241")
+    wait_for(lambda: not answer(lab, "172.18.1.241"))
 
 
 def test_an_empty_pool_leaves_services_waiting(lab, one):
@@ -114,7 +114,7 @@ def test_an_address_moves_to_the_service_that_is_made_next(lab, one):
         assert wait_address(one, "hello") == "172.18.1.230"
         wait_for(lambda port=port: "version: v1" in answer(lab, "172.18.1.230", port))
         one.kubectl("delete", "service", "hello")
-        assert not answer(lab, "172.18.1.230", port)
+        wait_for(lambda port=port: not answer(lab, "172.18.1.230", port))
 
 
 def test_another_type_gives_the_address_back(lab, one):

@@ -51,6 +51,7 @@ class Cluster:
         self.context = facts["context"]
         self.node_address = facts["nodeAddress"]
         self.network = f"network{index}"
+        self.pool = f"172.18.{index}.230-172.18.{index}.240"
         self.version = f"v{index}"
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60, check: bool = True) -> str:
@@ -64,7 +65,7 @@ class Cluster:
         """One of our manifests, its ${NAME} values filled in."""
         text = (ROOT / path).read_text()
         for name, value in {"CLUSTER_ID": self.name, "NETWORK": self.network, "MESH_ID": MESH,
-                            "EXTERNAL_IP": self.node_address}.items():
+                            "EXTERNAL_IP": self.node_address, "POOL": self.pool}.items():
             text = text.replace("${" + name + "}", value)
         return self.apply(text, *arguments)
 
@@ -101,6 +102,18 @@ class Cluster:
                   + (f"sleep {pause}; " if pause else "") + "done")
         lines = self.exec("sample", sleep, "sleep", "/bin/sh", "-c", script, timeout=60 + count * (pause + 1)).stdout
         return count_answers(lines)
+
+    def gateway_address(self, timeout: float = 20) -> str:
+        """Where other networks reach this one: what the east-west gateway's Service was given from the pool."""
+        deadline = time.monotonic() + timeout
+        while True:
+            address = self.kubectl("get", "service", "-n", "istio-system", "istio-eastwestgateway",
+                                   "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+            if address:
+                return address
+            if time.monotonic() > deadline:
+                raise Failed(f"{self.name}: istio-eastwestgateway got no address within {timeout:.0f} s")
+            time.sleep(0.1)
 
     def admin(self, namespace: str, pod: str, path: str) -> str:
         """The proxy's own admin interface, asked from inside its pod."""
@@ -182,12 +195,15 @@ class Crossing:
         cluster.wait_rollout("istio-system", "istiod")
 
     def join(self) -> None:
-        """East-west gateways, exposed services, and each control plane's view of the other clusters."""
+        """Addresses for gateways, the gateways, exposed services, and each control plane's view of the other clusters."""
         for cluster in self.clusters:
+            cluster.apply_file("deploy/address-pool-kinds.yaml")
+            cluster.apply_file("deploy/address-pool.yaml")
             cluster.apply_file("deploy/eastwest-gateway.yaml")
             cluster.apply_file("samples/multicluster/expose-services.yaml", "-n", "istio-system")
         for cluster in self.clusters:
             cluster.wait_rollout("istio-system", "istio-eastwestgateway")
+            cluster.gateway_address()
         for cluster in self.clusters:
             secret = self.isthmesh("create-remote-secret", "--kubeconfig", self.kubeconfig, "--context", cluster.context,
                                    "--name", cluster.name, "--server", f"https://{cluster.node_address}:6443").stdout
@@ -271,7 +287,7 @@ class Crossing:
     def call_with_certificate(self, cluster: Cluster, certificate: pathlib.Path, key: pathlib.Path) -> str:
         """One request to helloworld through a cluster's gateway, spoken by openssl with the certificate given."""
         request = "GET /hello HTTP/1.1\r\nHost: helloworld.sample:5000\r\nConnection: close\r\n\r\n"
-        done = self.shell("openssl", "s_client", "-connect", f"{cluster.node_address}:15443", "-servername", SNI,
+        done = self.shell("openssl", "s_client", "-connect", f"{cluster.gateway_address()}:15443", "-servername", SNI,
                           "-alpn", "istio-http/1.1,istio,http/1.1", "-cert", str(certificate), "-cert_chain", str(certificate),
                           "-key", str(key), "-CAfile", str(self.work / "certs" / "root-cert.pem"), "-ign_eof", "-quiet",
                           "-verify_return_error", stdin=request, timeout=20, check=False)

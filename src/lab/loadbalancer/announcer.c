@@ -109,14 +109,6 @@ static void on_repeat(struct loop_timer *timer)
     }
 }
 
-void announcer_repeat(struct announcer *announcer, uint32_t address)
-{
-    struct announced *announced = find(announcer, address);
-    if (announced != NULL) {
-        start_burst(announcer, announced);
-    }
-}
-
 void announcer_set(struct announcer *announcer, const uint32_t *addresses, size_t count)
 {
     VEC(struct announced) fresh = {0};

@@ -31,8 +31,6 @@ void announcer_free(struct announcer *announcer); // NULL is fine
 // All addresses (host order) that are here from now on, beyond the maximum none. Those that were not here
 // before are told to everybody.
 void announcer_set(struct announcer *announcer, const uint32_t *addresses, size_t count);
-// Tells everybody again, as when a Service changed.
-void announcer_repeat(struct announcer *announcer, uint32_t address);
 
 bool announcer_has(const struct announcer *announcer, uint32_t address);
 const struct announcer_stats *announcer_stats(const struct announcer *announcer);

@@ -75,9 +75,11 @@ struct loadbalancer {
     uint64_t give_up_ms;
 };
 
+// Sooner than a retry that is under way, but not put off by a steady stream of changes.
 static void change(struct loadbalancer *loadbalancer)
 {
-    if (!loop_timer_is_running(&loadbalancer->timer)) {
+    const struct loop_timer *timer = &loadbalancer->timer;
+    if (!loop_timer_is_running(timer) || timer->due_ms > loop_now_ms(loadbalancer->loop) + LOADBALANCER_DELAY_MS) {
         loop_timer_start(&loadbalancer->timer, LOADBALANCER_DELAY_MS);
     }
 }
@@ -458,7 +460,7 @@ static void on_change(void *owner, struct informer *informer, struct kube_object
         memory_free(map_remove(&loadbalancer->memories, key_of(&arena, old->ns, old->name)));
         arena_done(&arena);
     }
-    loop_timer_start(&loadbalancer->timer, LOADBALANCER_DELAY_MS); // sooner than a retry that is under way
+    change(loadbalancer);
 }
 
 static void on_synced(void *owner, struct informer *informer)
