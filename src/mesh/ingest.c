@@ -189,6 +189,25 @@ static struct str pod_locality(struct arena *arena, const struct cluster_index *
     return arena_format(arena, "%.*s/%.*s", STR_ARG(region), STR_ARG(zone));
 }
 
+// Proxies are pods of these clusters: where they run decides what is near to them.
+static void add_localities(struct ingest *ingest, const struct cluster_index *index)
+{
+    struct arena *arena = &ingest->next->arena;
+    const struct mesh_objects *objects = &index->cluster->objects;
+    for (size_t i = 0; i < objects->kinds[MESH_PODS].count; i++) {
+        const struct json_value *pod = objects->kinds[MESH_PODS].items[i];
+        struct str locality = pod_locality(&ingest->scratch, index, pod);
+        if (str_is_empty(locality)) {
+            continue;
+        }
+        struct str *value = arena_new(arena, struct str);
+        *value = arena_str(arena, locality);
+        struct str key = arena_format(&ingest->scratch, "%.*s/%.*s.%.*s", STR_ARG(index->cluster->id),
+                                      STR_ARG(object_name(pod)), STR_ARG(object_namespace(pod)));
+        map_set(&ingest->next->localities, key, value);
+    }
+}
+
 static void fill_from_pod(struct ingest *ingest, struct arena *arena,
                           const struct cluster_index *index, const struct json_value *pod,
                           struct mesh_endpoint *endpoint)
@@ -720,6 +739,9 @@ struct snapshot *mesh_ingest(const struct mesh_world *world, struct snapshot *pr
     publish_services(&ingest);
     add_network_gateways(&ingest);
     add_configuration(&ingest);
+    for (size_t i = 0; i < world->cluster_count; i++) {
+        add_localities(&ingest, &ingest.indexes[i]);
+    }
     for (size_t i = 0; i < world->cluster_count; i++) {
         index_done(&ingest.indexes[i]);
     }

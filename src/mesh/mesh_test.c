@@ -225,6 +225,30 @@ static void endpoints_wait_for_their_pods(void **state)
     setting_close(&setting);
 }
 
+// What the registry knows of a proxy's pod decides; a move to another place is a new snapshot.
+static void proxies_are_where_their_pods_are(void **state)
+{
+    (void)state;
+    static const char pod[] = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {nodeName: n}}";
+    static const char node[] = "{apiVersion: v1, kind: Node, metadata: {name: n, labels: {topology.kubernetes.io/region: r1,"
+                               " topology.kubernetes.io/zone: z1}}}";
+    struct mesh_proxy known = {.cluster = STR("cluster1"), .id = STR("p.shop"), .locality = STR("elsewhere")};
+    struct mesh_proxy other = {.cluster = STR("cluster2"), .id = STR("p.shop"), .locality = STR("own/word")};
+    struct setting setting;
+    setting_open(&setting);
+    setting_add(&setting, 0, pod);
+    struct snapshot *before = mesh_ingest(&setting.world, NULL, NULL);
+    assert_str(snapshot_proxy_locality(before, &known), "elsewhere");
+    setting_add(&setting, 0, node);
+    struct snapshot *after = mesh_ingest(&setting.world, before, NULL);
+    assert_ptr_not_equal(before, after);
+    assert_str(snapshot_proxy_locality(after, &known), "r1/z1");
+    assert_str(snapshot_proxy_locality(after, &other), "own/word");
+    snapshot_unref(after);
+    snapshot_unref(before);
+    setting_close(&setting);
+}
+
 static void unchanged_services_are_shared(void **state)
 {
     (void)state;
@@ -298,6 +322,7 @@ int main(void)
         cmocka_unit_test(nodes_of_proxies),
         cmocka_unit_test(the_first_cluster_decides),
         cmocka_unit_test(endpoints_wait_for_their_pods),
+        cmocka_unit_test(proxies_are_where_their_pods_are),
         cmocka_unit_test(unchanged_services_are_shared),
         cmocka_unit_test(network_gateways),
         cmocka_unit_test(bad_objects_are_left_out_alone),

@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 
+#define MESH_PROXY_KEY_MAX 512u // of a cluster id, a pod's name and its namespace: 63 + 253 + 63
+
 struct snapshot *snapshot_ref(struct snapshot *snapshot)
 {
     __atomic_add_fetch(&snapshot->references, 1, __ATOMIC_RELAXED);
@@ -22,6 +24,7 @@ void snapshot_unref(struct snapshot *snapshot)
             mesh_object_unref(snapshot->objects[i].items[j]);
         }
     }
+    map_done(&snapshot->localities);
     map_done(&snapshot->objects_by_key);
     map_done(&snapshot->rules_by_host);
     map_done(&snapshot->services_by_hostname);
@@ -32,6 +35,33 @@ void snapshot_unref(struct snapshot *snapshot)
 struct mesh_service *snapshot_service(const struct snapshot *snapshot, struct str hostname)
 {
     return map_get(&snapshot->services_by_hostname, hostname);
+}
+
+struct str snapshot_proxy_locality(const struct snapshot *snapshot, const struct mesh_proxy *proxy)
+{
+    char key[MESH_PROXY_KEY_MAX];
+    if (proxy->cluster.size + proxy->id.size + 1 > sizeof(key)) {
+        return proxy->locality;
+    }
+    memcpy(key, proxy->cluster.data, proxy->cluster.size);
+    key[proxy->cluster.size] = '/';
+    memcpy(key + proxy->cluster.size + 1, proxy->id.data, proxy->id.size);
+    const struct str *known =
+        map_get(&snapshot->localities, str_make(key, proxy->cluster.size + 1 + proxy->id.size));
+    return known == NULL ? proxy->locality : *known;
+}
+
+static bool localities_equal(const struct snapshot *a, const struct snapshot *b)
+{
+    struct str key;
+    void *value;
+    for (size_t at = 0; map_each(&a->localities, &at, &key, &value);) {
+        const struct str *other = map_get(&b->localities, key);
+        if (other == NULL || !str_equal(*(const struct str *)value, *other)) {
+            return false;
+        }
+    }
+    return map_count(&a->localities) == map_count(&b->localities);
 }
 
 struct mesh_object *snapshot_object(const struct snapshot *snapshot, struct arena *scratch,
@@ -117,7 +147,7 @@ bool snapshot_equal(const struct snapshot *a, const struct snapshot *b)
 {
     if (a->service_count != b->service_count || a->gateway_count != b->gateway_count ||
         !config_equal(&a->config, &b->config) || !mesh_network_gateways_equal(a, b) ||
-        !objects_equal(a, b)) {
+        !objects_equal(a, b) || !localities_equal(a, b)) {
         return false;
     }
     for (size_t i = 0; i < a->service_count; i++) {

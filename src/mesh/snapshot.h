@@ -10,6 +10,7 @@
 #include "mesh/config.h"
 #include "mesh/gateway.h"
 #include "mesh/object.h"
+#include "mesh/proxy.h"
 #include "mesh/service.h"
 
 // How a workload of another network is reached: the address of that network's east-west gateway.
@@ -33,6 +34,7 @@ struct snapshot {
     struct mesh_service **services; // sorted by creation, then hostname
     size_t service_count;
     struct map services_by_hostname; // values: struct mesh_service
+    struct map localities; // of pods: "cluster/pod.namespace" → struct str; pods without one are left out
     struct mesh_network_gateway *network_gateways; // sorted by address, then port
     size_t network_gateway_count;
     struct mesh_gateway *gateways; // sorted by creation, then namespace/name
@@ -50,6 +52,9 @@ struct mesh_service *snapshot_service(const struct snapshot *snapshot, struct st
 
 struct mesh_object *snapshot_object(const struct snapshot *snapshot, struct arena *scratch,
                                     enum mesh_object_kind kind, struct str ns, struct str name); // borrowed; NULL
+
+// Where a proxy runs: what the registry knows of its pod, else what it said itself.
+struct str snapshot_proxy_locality(const struct snapshot *snapshot, const struct mesh_proxy *proxy);
 
 // True when nothing but the version differs.
 bool snapshot_equal(const struct snapshot *a, const struct snapshot *b);

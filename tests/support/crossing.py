@@ -162,11 +162,11 @@ class Crossing:
 
     # --- steps, in order --------------------------------------------------------------------------------
 
-    def up(self) -> None:
+    def up(self, *flags: str) -> None:
         if shutil.which("kubectl") is None:
             raise Failed("kubectl is not on PATH; make setup installs Debian's")
         facts = json.loads(self.isthmesh("lab", "up", "--name", self.name, "--clusters", str(self.cluster_count),
-                                         "-o", "json").stdout)
+                                         "-o", "json", *flags).stdout)
         self.kubeconfig = facts["kubeconfig"]
         self.clusters = [Cluster(self, cluster, index) for index, cluster in enumerate(facts["clusters"], 1)]
 

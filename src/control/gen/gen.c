@@ -125,7 +125,10 @@ bool gen_generate(struct arena *arena, const struct snapshot *snapshot, const st
                   enum xds_type type, const struct str *names, size_t name_count,
                   struct xds_resources *ret_resources)
 {
-    struct gen gen = {.arena = arena, .snapshot = snapshot, .proxy = proxy, .out = ret_resources};
+    struct mesh_proxy *placed = arena_new(arena, struct mesh_proxy);
+    *placed = *proxy;
+    placed->locality = snapshot_proxy_locality(snapshot, proxy);
+    struct gen gen = {.arena = arena, .snapshot = snapshot, .proxy = placed, .out = ret_resources};
     bool is_generated = true;
     index_own_addresses(&gen);
     switch (type) {

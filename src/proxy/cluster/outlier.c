@@ -40,6 +40,9 @@ enum err outlier_options_compile(const Envoy__Config__Cluster__V3__OutlierDetect
                                  struct error *err)
 {
     struct outlier_options options = {.split_local = config->split_external_local_origin_errors};
+    // Envoy of Istio 1.20 always allowed the first ejection, and failover between two regions with a pod each
+    // lives on that; since July 2024 it must be asked for. Unset means the older rule here.
+    options.always_one = config->always_eject_one_host == NULL || config->always_eject_one_host->value;
     options.interval_ms = pb_duration_to_ms(config->interval, INTERVAL_DEFAULT_MS);
     options.interval_ms = options.interval_ms < INTERVAL_MIN_MS ? INTERVAL_MIN_MS : options.interval_ms;
     options.base_ms = pb_duration_to_ms(config->base_ejection_time, BASE_DEFAULT_MS);
@@ -208,7 +211,8 @@ static void eject_locked(struct outlier *outlier, const struct outlier_view *vie
     if (is_ejected(host) || !is_there(view, host)) {
         return;
     }
-    if (100 * ((uint64_t)outlier_active(view) + 1) / view->count > options->max_percent) {
+    uint64_t active = outlier_active(view);
+    if (100 * (active + 1) / view->count > options->max_percent && !(options->always_one && active == 0)) {
         counts->overflow++;
         return;
     }

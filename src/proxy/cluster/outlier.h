@@ -40,6 +40,7 @@ struct outlier_options {
     uint64_t max_ms;
     uint64_t jitter_ms;
     uint32_t max_percent;
+    bool always_one; // the first ejection is allowed whatever max_percent says
     uint32_t limits[OUTLIER_LOCAL_FAILURE + 1]; // of the consecutive kinds
     uint32_t enforcing[OUTLIER_KIND_COUNT];     // percent
     bool split_local;

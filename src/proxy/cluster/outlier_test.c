@@ -124,12 +124,15 @@ static void test_share_of_hosts(void **state)
         uint32_t failing;
         uint32_t want;
     } rows[] = {
-        {"{}", 3, 3, 0},  // 10 % of three pods is none
+        {"{}", 2, 2, 1}, // unset: the first is always allowed
+        {"{always_eject_one_host: true}", 3, 3, 1},
+        {"{always_eject_one_host: false}", 3, 3, 0}, // 10 % of three pods is none
         {"{}", 10, 3, 1},
         {"{max_ejection_percent: 50}", 4, 4, 2},
         {"{max_ejection_percent: 33}", 3, 3, 1},
         {"{max_ejection_percent: 100}", 3, 3, 3},
-        {"{max_ejection_percent: 0}", 3, 3, 0},
+        {"{max_ejection_percent: 0}", 3, 3, 1},
+        {"{max_ejection_percent: 0, always_eject_one_host: false}", 3, 3, 0},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
         struct place place;
